@@ -191,6 +191,11 @@ impl Inventory {
                 text: pattern,
                 hidden: false,
             };
+            // An unset variable in `-l "$TARGET"` must not select all hosts.
+            if pattern.chars().all(|c| c.is_whitespace() || c == ',' || c == ':') {
+                let fault = Fault::new(0, "the pattern is empty").hint("write `all` for all hosts");
+                return Err(InventoryError::Pattern(line.error(fault)));
+            }
             selection.evaluate(&line, 0, &mut chosen)?;
         }
         let hosts = chosen.hosts(self);
@@ -247,7 +252,10 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     fn evaluate(&self, line: &Line<'_>, depth: usize, chosen: &mut Chosen) -> Result<(), InventoryError> {
-        for term in terms(line.text) {
+        let is_name = |text: &str| {
+            self.inventory.host_index.contains_key(text) || self.inventory.group_index.contains_key(text)
+        };
+        for term in terms(line.text, &is_name) {
             let matched = chosen.target(term.operation, self.inventory.len());
             self.term(&term, line, depth, matched)?;
         }
@@ -283,6 +291,17 @@ impl Selection<'_> {
                 .matching(|name| regex.is_match(name), matched)
                 .then_some(())
                 .ok_or_else(|| error(Fault::new(offset, format!("no host or group matches `{text}`"))));
+        }
+        if let Some(range) = self.range_of_hosts(text) {
+            let marked = range.map(|hosts| {
+                for host in hosts {
+                    matched[host as usize] = true;
+                }
+            });
+            return marked.map_err(|missing| {
+                let message = format!("`{text}` names {missing}, which is not in the inventory");
+                error(Fault::new(offset, message))
+            });
         }
         if let Some((base, subscript)) = subscript(text)
             && let Some(hosts) = self.in_order(base)
@@ -379,6 +398,28 @@ impl Selection<'_> {
         }
     }
 
+    /// The hosts that `web[01-40]` names, if it names hosts although `web` may be a group, of which these could be the
+    /// places: some of the hosts are known, or the numbers have leading zeros. The error is the first unknown host.
+    fn range_of_hosts(&self, text: &str) -> Option<Result<Vec<u32>, String>> {
+        let (_, inside) = text.strip_suffix(']')?.rsplit_once('[')?;
+        let (first, last) = inside.split_once('-')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(first) || !is_number(last) {
+            return None;
+        }
+        let is_padded = first.len() > 1 && first.starts_with('0');
+        let names = Names::parse(text).ok()?;
+        if names.count() > MAX_NAMES {
+            return None;
+        }
+        let (mut known, mut missing) = (Vec::new(), None);
+        names.each(&mut |name| match self.inventory.host_index.get(name) {
+            Some(host) => known.push(*host),
+            None => missing = missing.take().or_else(|| Some(name.to_owned())),
+        });
+        (!known.is_empty() || is_padded).then(|| missing.map_or(Ok(known), Err))
+    }
+
     /// Marks the hosts of a range such as `web[01-40]`; false if one of them does not exist.
     fn range(&self, text: &str, matched: &mut [bool]) -> bool {
         if !text.contains('[') {
@@ -468,12 +509,13 @@ fn is_run(reference: &str) -> bool {
 }
 
 /// Splits a pattern at commas and colons outside brackets, but not inside an IPv6 address or before a run's `:CLASS`.
-fn terms(pattern: &str) -> Vec<Term<'_>> {
+/// Text that could be an address is split if each part `is_name`.
+fn terms<'a>(pattern: &'a str, is_name: &dyn Fn(&str) -> bool) -> Vec<Term<'a>> {
     let mut terms = Vec::new();
     let mut start = 0;
     while start <= pattern.len() {
         let rest = &pattern[start..];
-        let end = term_end(rest);
+        let end = term_end(rest, is_name);
         let raw = &rest[..end];
         let trimmed = raw.trim();
         let offset = start + (raw.len() - raw.trim_start().len());
@@ -496,7 +538,7 @@ fn terms(pattern: &str) -> Vec<Term<'_>> {
 }
 
 /// The end of the first term in `rest`.
-fn term_end(rest: &str) -> usize {
+fn term_end(rest: &str, is_name: &dyn Fn(&str) -> bool) -> usize {
     let until_comma = rest.find(',').unwrap_or(rest.len());
     let body = rest.trim_start_matches([' ', '&', '!']);
     let lead = rest.len() - body.len();
@@ -506,7 +548,8 @@ fn term_end(rest: &str) -> usize {
     {
         return rest.len() - after.len();
     }
-    if names::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
+    let address = rest[lead.min(until_comma)..until_comma].trim();
+    if names::is_ipv6(address) && !address.split(':').all(|part| is_name(part.trim())) {
         return until_comma;
     }
     if let Some(reference) = body.strip_prefix('@') {

@@ -53,10 +53,18 @@ fn terms_match() {
         ("web[0:1]", &web[..2]),
         ("web[-1]", &["web4"]),
         ("web[2:]", &web[2..]),
-        ("web[01-02]", &["web2", "web3"]),
+        // Names, although `web` is a group.
+        ("web[01-02]", &[]),
+        ("web[1-2]", &["web1", "web2"]),
+        ("web[1-9]", &[]),
+        ("site[1-2]", &["web2", "web3"]),
         ("x[1-2],web1", &[]),
         ("lone[0]", &["lone"]),
-        ("db[1-2]", &["db2", "web4"]),
+        ("db[1-2]", &["db1", "db2"]),
+        ("db[1:2]", &["db2", "web4"]),
+        ("", &[]),
+        (" , ", &[]),
+        (":", &[]),
         ("web[13]", &[]),
         ("~(web|db)[12]$", &["web1", "web2", "db1", "db2"]),
         ("~w.b[0-9]{1,2}:!web1", &web[1..]),
@@ -83,6 +91,17 @@ fn terms_match() {
     }
     assert_eq!(select(&[]).expect("all").len(), 8);
     assert_eq!(select(&["web", "!web1"]).expect("three").len(), 3);
+}
+
+#[test]
+fn names_that_look_like_parts_of_an_address_are_names() {
+    let source = Source::List("[001:009],2001:db8::1".into());
+    let inventory = Inventory::load(&[source]).expect("good").inventory;
+    let count = |pattern: &str| inventory.select(&[pattern], &no_runs).map(|hosts| hosts.len());
+    assert_eq!(count("001:002:003:004:005:006:007:008").expect("names"), 8);
+    assert_eq!(count("001:002").expect("names"), 2);
+    assert_eq!(count("2001:db8::1").expect("an address"), 1);
+    assert_eq!(count("all:!2001:db8::1").expect("all but one"), 9);
 }
 
 #[test]
@@ -118,6 +137,8 @@ fn mistakes_are_placed() {
         "@r-20261121-999999-4f2a",
         "@r-20261121-101502-4f2a:dns",
         "&",
+        "",
+        "web[1-9]",
     ]
     .iter()
     .map(|pattern| select(&[pattern]).expect_err(pattern).to_string())

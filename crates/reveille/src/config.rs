@@ -63,8 +63,6 @@ const OF_THEIR_COMMAND: &[(&str, &str)] = &[("drill", "hosts"), ("drill", "inven
 pub(crate) struct Config {
     /// By command ("" for all commands) and option, the value with the highest precedence.
     values: BTreeMap<(String, String), Setting>,
-    /// Files that were ignored, and why.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// A value from a file.
@@ -111,17 +109,22 @@ impl Config {
             }
             Err(error) => return Err(refused(error.to_string())),
         };
-        // Whoever can write to the file could make us run a command.
+        // Whoever can write to the file could make us run a command, and without it other hosts might be chosen.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = std::fs::metadata(directory.unwrap_or(Path::new(".")));
-        let us = rustix::process::geteuid().as_raw();
-        let foreign =
-            |metadata: &std::fs::Metadata| metadata.mode() & 0o002 != 0 || ![0, us].contains(&metadata.uid());
-        if foreign(&metadata) || directory.is_ok_and(|directory| foreign(&directory)) {
-            self.warnings.push(format!(
-                "ignoring {shown}: it or its directory belongs to another user, or others can write to it"
-            ));
-            return Ok(());
+        let directory = directory.unwrap_or(Path::new("."));
+        let of_directory = std::fs::metadata(directory).map_err(|error| refused(error.to_string()))?;
+        // In a directory such as /tmp, nobody else can replace our file.
+        let sticky = of_directory.mode() & 0o1000 != 0;
+        let why = who_else_writes(&metadata)
+            .map(|who| format!("{who} can write to it"))
+            .or_else(|| {
+                let who = who_else_writes(&of_directory).filter(|_| !sticky)?;
+                Some(format!("{who} can write to its directory"))
+            });
+        if let Some(why) = why {
+            return Err(refused(format!(
+                "{why}, and could make Reveille run commands; correct owner and mode (`chmod go-w`), or remove the file"
+            )));
         }
         let text = bounded::text(path, MAX_BYTES).map_err(|error| refused(error.to_string()))?;
         let table = DeTable::parse(&text).map_err(|error| {
@@ -289,6 +292,42 @@ impl Config {
             }
         }
         all
+    }
+}
+
+/// Who can write to a file besides this user and root.
+fn who_else_writes(metadata: &std::fs::Metadata) -> Option<String> {
+    let us = rustix::process::geteuid().as_raw();
+    if ![0, us].contains(&metadata.uid()) {
+        return Some(format!("the user {}", metadata.uid()));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Some("everyone".to_owned());
+    }
+    let by_group = metadata.mode() & 0o020 != 0 && !is_own_group(metadata.gid(), us);
+    by_group.then(|| format!("the group {}", metadata.gid()))
+}
+
+/// Whether nobody but this user is in a group: many systems give each user a group of that name, and files that it can
+/// write to.
+fn is_own_group(gid: u32, us: u32) -> bool {
+    let groups = bounded::text(Path::new("/etc/group"), MAX_BYTES).unwrap_or_default();
+    let number = gid.to_string();
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let members = fields.nth(2)?;
+        (fields.next().is_none() && line.split(':').nth(2) == Some(&number)).then_some((name, members))
+    });
+    let user = state::user();
+    match found {
+        Some((name, members)) => {
+            name == user
+                && members
+                    .split(',')
+                    .all(|member| member.is_empty() || member == user)
+        }
+        None => gid == us,
     }
 }
 

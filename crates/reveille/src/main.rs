@@ -79,9 +79,6 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&cli.globals);
-    for warning in &config.warnings {
-        printer.warning(warning);
-    }
     let log = start_log(&cli.globals);
     let exit = match commands::run(cli, &printer) {
         Ok(exit) => exit,

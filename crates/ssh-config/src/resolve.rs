@@ -166,7 +166,16 @@ impl SshConfig {
                 None => Some(IdentityAgent::Socket(path(text, place)?)),
             },
         };
-        let proxy_jump = found.proxy_jump.map(|(_, hops)| hops.to_vec());
+        let proxy_jump = found.proxy_jump.map(|(_, hops)| {
+            tokens.hops(hops).map_err(|message| {
+                let place = found.places.iter().find(|(keyword, _)| *keyword == "ProxyJump");
+                match place {
+                    Some((_, place)) => self.mistake(*place, message),
+                    None => SourceError::whole(message, "ssh_config"),
+                }
+            })
+        });
+        let proxy_jump = proxy_jump.transpose()?;
         // `ProxyJump` and `ProxyCommand` exclude each other; the first of them counts.
         let proxy_command = found
             .proxy_command

@@ -123,8 +123,21 @@ impl Resolved {
     ///
     /// A token does not exist, or a variable is not set.
     pub fn path(&self, text: &str, query: &Query<'_>, key_alias: Option<&str>) -> Result<PathBuf, String> {
+        self.tokens(query, key_alias).path(text)
+    }
+
+    /// Expands the tokens in jump hosts that the caller has from elsewhere, such as `%r@gate-%h`.
+    ///
+    /// # Errors
+    ///
+    /// A token does not exist.
+    pub fn hops(&self, hops: &[Hop], query: &Query<'_>) -> Result<Vec<Hop>, String> {
+        self.tokens(query, None).hops(hops)
+    }
+
+    fn tokens<'a>(&'a self, query: &'a Query<'_>, key_alias: Option<&'a str>) -> Tokens<'a> {
         let jump = self.proxy_jump.as_ref().and_then(|hops| hops.last());
-        let tokens = Tokens {
+        Tokens {
             local: query.local,
             host: &self.host_name,
             original: query.host,
@@ -132,8 +145,7 @@ impl Resolved {
             port: self.port.unwrap_or(22),
             user: self.user.as_deref().unwrap_or(&query.local.user),
             jump: jump.map_or("", |hop| &hop.address),
-        };
-        tokens.path(text)
+        }
     }
 
     /// The identity files, each with its line.

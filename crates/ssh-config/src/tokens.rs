@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use sha1::{Digest as _, Sha1};
 
-use crate::Local;
+use crate::{Hop, Local};
 
 /// The most to read of the list of users, in bytes.
 const MAX_USERS_BYTES: u64 = 16 << 20;
@@ -78,6 +78,19 @@ impl Tokens<'_> {
             }
         }
         Ok(done)
+    }
+
+    /// Expands the tokens in jump hosts.
+    pub(crate) fn hops(&self, hops: &[Hop]) -> Result<Vec<Hop>, String> {
+        hops.iter()
+            .map(|hop| {
+                Ok(Hop {
+                    user: hop.user.as_deref().map(|user| self.put_in(user)).transpose()?,
+                    address: self.put_in(&hop.address)?,
+                    port: hop.port,
+                })
+            })
+            .collect()
     }
 
     fn short_name(&self) -> &str {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use reveille_ssh_config::{IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
+use reveille_ssh_config::{Hop, IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
 
 /// How many configurations a usual run compares.
 const CASES: u64 = 350;
@@ -543,6 +543,19 @@ fn tokens_are_put_in() {
         Some(IdentityAgent::Socket("/home/me/agent".into()))
     );
     assert_eq!(resolved.user_known_hosts_files, Some(Vec::new()));
+    let jumps = "Host a\n  HostName %h.example.org\n  User u\n  ProxyJump %r@gate-%h:24,%%\n";
+    let jumps = resolve(jumps, "a").expect("good").proxy_jump.expect("jumps");
+    let text = |hop: &Hop| (hop.user.clone(), hop.address.clone());
+    assert_eq!(
+        text(&jumps[0]),
+        (Some("u".to_owned()), "gate-a.example.org".to_owned())
+    );
+    assert_eq!(text(&jumps[1]), (None, "%".to_owned()));
+    let unknown = resolve("Host a\n  ProxyJump gate-%z\n", "a").expect_err("no token");
+    assert!(
+        unknown.contains("`%z`") && unknown.contains("config:2"),
+        "{unknown}"
+    );
     assert_eq!(resolved.proxy_jump.map(|hops| hops.len()), Some(2));
     assert_eq!(
         resolve("IdentityAgent none", "a").expect("good").identity_agent,

@@ -1,6 +1,6 @@
 //! Events in words.
 
-use reveille_account::{Chosen, EventKind};
+use reveille_account::{Chosen, EventKind, Status};
 use reveille_text::counted;
 use reveille_text::duration::{shown_millis, shown_seconds};
 
@@ -92,11 +92,17 @@ pub fn of(kind: &EventKind, verbose: bool) -> Option<String> {
             changed,
             ..
         } => {
-            let changed = if *changed { ", changed" } else { "" };
+            let changed = if *changed && class.status() == Status::Success {
+                ", changed"
+            } else {
+                ""
+            };
             let status = match (exit_status, signal) {
                 (_, Some(signal)) => format!(", signal {signal}"),
-                (Some(status), None) => format!(", exit status {status}"),
-                (None, None) => String::new(),
+                (Some(status), None) if class.status() != Status::Success => {
+                    format!(", exit status {status}")
+                }
+                _ => String::new(),
             };
             let message = after(
                 ": ",

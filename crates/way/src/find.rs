@@ -89,10 +89,20 @@ impl<'a> Finder<'a> {
             reasons.add_overridden("port", given(&alone, "Port", alone.port), ToString::to_string);
             reasons.add_overridden("user", given(&alone, "User", alone.user.clone()), String::clone);
         }
+        let query = Query::new(&connection.address.value, &self.local);
+        let of_inventory = connection.jump.as_ref().map(|hops| {
+            let expanded = resolved.hops(&hops.value, &query).map_err(|why| {
+                Error::input(format!(
+                    "can't use the jump host of {} ({}): {why}",
+                    query.host, hops.origin
+                ))
+            })?;
+            Ok::<_, Error>(Given::new(expanded, hops.origin.clone()))
+        });
         let jump_hosts = reasons.first(
             "jump",
             [
-                connection.jump.clone(),
+                of_inventory.transpose()?,
                 given(&resolved, "ProxyJump", resolved.proxy_jump.clone()),
             ],
             |hops| show_hops(hops),

@@ -39,7 +39,7 @@ impl InventorySources {
                 Error::input("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
             })?;
             // Ansible reads this as a list of files; otherwise it is a list of hosts.
-            if source.split(',').all(|file| Path::new(file).exists()) {
+            if source.split(',').any(|file| Path::new(file).exists()) {
                 arguments.extend(source.split(',').map(str::to_owned));
             } else {
                 arguments.push(source);

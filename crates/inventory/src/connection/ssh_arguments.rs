@@ -107,10 +107,13 @@ impl Arguments {
     pub(crate) fn add(&mut self, later: Self) {
         self.port = self.port.take().or(later.port);
         self.user = self.user.take().or(later.user);
-        self.jump = self.jump.take().or(later.jump);
         let (ssh, other) = (&mut self.ssh, later.ssh);
+        // As in ssh, the first of `ProxyJump` and `ProxyCommand` wins.
+        if self.jump.is_none() && ssh.proxy_command.is_none() {
+            self.jump = later.jump;
+            ssh.proxy_command = other.proxy_command;
+        }
         ssh.config_file = ssh.config_file.take().or(other.config_file);
-        ssh.proxy_command = ssh.proxy_command.take().or(other.proxy_command);
         ssh.user_known_hosts_files = ssh.user_known_hosts_files.take().or(other.user_known_hosts_files);
         ssh.strict_host_key_checking = ssh
             .strict_host_key_checking
@@ -260,6 +263,20 @@ mod tests {
             address: address.to_owned(),
             port,
         }
+    }
+
+    #[test]
+    fn the_first_of_a_jump_and_a_command_wins_across_variables() {
+        let joined = |first: &str, later: &str| {
+            let mut arguments = parse(first).expect("good");
+            arguments.add(parse(later).expect("good"));
+            (arguments.jump.is_some(), arguments.ssh.proxy_command.is_some())
+        };
+        let (jump, command) = ("-J bastion", "-o ProxyCommand='nc %h %p'");
+        assert_eq!(joined(jump, command), (true, false));
+        assert_eq!(joined(command, jump), (false, true));
+        assert_eq!(joined("-q", command), (false, true));
+        assert_eq!(joined("", jump), (true, false));
     }
 
     #[test]

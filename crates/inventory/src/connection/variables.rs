@@ -132,6 +132,23 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
     Some(Finding::Warning(key.to_owned(), fault))
 }
 
+/// Whether a password, a user, an address or another text is used otherwise than it is written in `line`: `000000` is 0,
+/// and in YAML `0123` is 83 and `yes` is true.
+pub(crate) fn is_altered(key: &str, value: &Value, line: &str) -> bool {
+    let is_text = |setting: &&Setting| matches!(setting.form, Form::Text) && setting.names.contains(&key);
+    if !matches!(value, Value::Number(_) | Value::Bool(_))
+        || !(is_secret(key) || ALL.iter().any(is_text))
+        || !line.contains(key)
+    {
+        return false;
+    }
+    let used = scalar(value).unwrap_or_default();
+    let ends = |beside: Option<char>| beside.is_none_or(|c| c.is_whitespace() || "=:,'\"{}[]".contains(c));
+    !line
+        .match_indices(&used)
+        .any(|(at, _)| ends(line[..at].chars().next_back()) && ends(line[at + used.len()..].chars().next()))
+}
+
 fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
     let text = value.as_str().unwrap_or_default();
     if is_template(text) && !matches!(form, Form::Text | Form::Arguments) {
@@ -233,5 +250,55 @@ pub(crate) fn truth(value: &Value) -> Option<bool> {
         "y" | "yes" | "on" | "1" | "true" | "t" => Some(true),
         "n" | "no" | "off" | "0" | "false" | "f" | "" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_that_are_not_used_as_written_are_found() {
+        for (line, key, value, altered) in [
+            ("web1 ansible_password=000000", "ansible_password", json!(0), true),
+            (
+                "ansible_password=\"123#456\"",
+                "ansible_password",
+                json!(123),
+                true,
+            ),
+            (
+                "ansible_password: 0123456",
+                "ansible_password",
+                json!(42798),
+                true,
+            ),
+            ("ansible_user: yes", "ansible_user", json!(true), true),
+            ("db_password=1e5", "db_password", json!(100_000.0), true),
+            (
+                "ansible_password=123456 # old",
+                "ansible_password",
+                json!(123_456),
+                false,
+            ),
+            (
+                "ansible_password: 123456",
+                "ansible_password",
+                json!(123_456),
+                false,
+            ),
+            (
+                "ansible_password='000000'",
+                "ansible_password",
+                json!("000000"),
+                false,
+            ),
+            ("ansible_port=0022", "ansible_port", json!(22), false),
+            ("size=000", "size", json!(0), false),
+        ] {
+            assert_eq!(is_altered(key, &value, line), altered, "{line}");
+        }
     }
 }

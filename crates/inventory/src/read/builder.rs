@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::vault::Vault;
 use super::{LoadOptions, Loaded, entry};
 use crate::InventoryError;
-use crate::connection::variables::{ADDRESS, Finding, examine, priority};
+use crate::connection::variables::{ADDRESS, Finding, examine, is_altered, priority};
 use crate::model::{ALL, Group, Host, Inventory, UNGROUPED, Variable};
 use crate::names::{self, MAX_NAMES, Names};
 
@@ -166,6 +166,15 @@ impl Builder {
             Some(Finding::Warning(about, fault)) => {
                 self.warn(&about, || line.error(Fault { offset, ..fault }));
             }
+        }
+        if is_altered(key, &value, line.text) {
+            self.warn(&format!("altered {key}"), || {
+                let message = format!(
+                    "`{key}` is not read as it is written, but as a number or a truth, as by Ansible"
+                );
+                let hint = "quote it: `'…'`, or `\"'…'\"` in the line of a host";
+                line.error(Fault::new(offset, message).hint(hint))
+            });
         }
         self.untested(key, value, line)
     }

@@ -1,6 +1,6 @@
 //! `reveille logs`: prints what happened on hosts, and their output.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use reveille_account::{Event, EventKind, Exit, HostName, RunId, RunState, Status, Stream};
@@ -197,12 +197,11 @@ impl Logs<'_> {
         for event in self.ledger.events(self.record.run, Some(host)) {
             events.push(event?);
         }
-        for round in 1..=self.record.round {
+        let rounds: BTreeSet<u32> = events.iter().map(|event| event.round).collect();
+        for round in &rounds {
+            let round = *round;
             let of_round: Vec<&Event> = events.iter().filter(|event| event.round == round).collect();
-            if of_round.is_empty() {
-                continue;
-            }
-            if self.record.round > 1 && !self.raw {
+            if rounds.len() > 1 && !self.raw {
                 self.strong(&format!("── round {round}"))?;
             }
             place.begin_ms = None;

@@ -380,8 +380,12 @@ impl Screen<'_> {
         };
         let run = record.run.to_string();
         let room = self.width().saturating_sub(cells(&run) + cells(&what) + 4).max(8);
-        let name = cut(&self.view.head.name, room.min(60));
-        format!("{}  {run}  {verb}{result}", self.tone(&name, Role::Strong))
+        let name = cut(&self.view.head.name, room.clamp(24, 60));
+        let name = self.tone(&name, Role::Strong);
+        if room < 24 && cells(&self.view.head.name) > room {
+            return format!("{name}  {run}\n{verb}{result}");
+        }
+        format!("{name}  {run}  {verb}{result}")
     }
 
     /// The account, with its verdict.
@@ -502,7 +506,7 @@ impl Screen<'_> {
         Ok(())
     }
 
-    /// What each step came to on the hosts of the newest round.
+    /// What each step came to on the hosts of the newest round. Columns that do not fit are left out.
     fn write_steps(&self, words: &mut String) {
         let steps = self.view.steps.iter().zip(0u32..);
         let steps: Vec<_> = steps
@@ -512,51 +516,66 @@ impl Screen<'_> {
             return;
         }
         let width = self.width().min(WIDEST);
-        let wide = width >= 110;
-        // Cells of the numbers.
-        let numbers = 47 + if wide { 11 } else { 0 };
+        let mut columns = vec![("ran", 6), ("changed", 9), ("skipped", 9), ("failed", 8)];
+        columns.extend([("p50", 7), ("p95", 8)]);
+        if width >= 110 {
+            columns.push(("max", 11));
+        }
+        let numbers = |columns: &[(&str, usize)]| columns.iter().map(|(_, width)| width).sum::<usize>();
+        // Without room for the label's column, names begin at the left.
+        let indent = if width >= LABEL + numbers(&columns) + 16 {
+            LABEL
+        } else {
+            2
+        };
+        while columns.len() > 4 && width < indent + numbers(&columns) + 8 {
+            columns.pop();
+        }
         let names: Vec<String> = steps
             .iter()
             .map(|(_, index)| self.view.step_name(*index))
             .collect();
         let longest = names.iter().map(|name| cells(name)).max().unwrap_or(0);
-        let name = longest.min(width.saturating_sub(LABEL + numbers).clamp(8, 40));
-        let max = if wide {
-            format!("{:>11}", "max")
+        let name = longest.min(width.saturating_sub(indent + numbers(&columns)).clamp(8, 40));
+        let heads: String = columns
+            .iter()
+            .map(|(head, width)| format!("{head:>width$}"))
+            .collect();
+        let (label, rest) = if indent == LABEL {
+            (LABEL, name)
         } else {
-            String::new()
+            (indent + name, 0)
         };
-        let _ = writeln!(
-            words,
-            "{:<LABEL$}{:name$}{:>6}{:>9}{:>9}{:>8}{:>7}{:>8}{max}",
-            "steps", "", "ran", "changed", "skipped", "failed", "p50", "p95"
-        );
+        let _ = writeln!(words, "{:<label$}{:rest$}{heads}", "steps", "");
         for ((step, _), text) in steps.iter().zip(&names) {
             let text = cut(text, name);
             let blanks = " ".repeat(name.saturating_sub(cells(&text)));
-            let shown = |ms: Option<u64>| ms.map_or_else(String::new, |ms| short(ms));
+            let _ = write!(words, "{:indent$}{text}{blanks}", "");
             let times = step.times();
-            let failed = format!("{:>8}", grouped(step.failed));
-            let failed = if step.failed > 0 {
-                self.tone(&failed, Role::Bad)
-            } else {
-                failed
-            };
-            let _ = writeln!(
-                words,
-                "{:LABEL$}{text}{blanks}{:>6}{:>9}{:>9}{failed}{:>7}{:>8}{}",
-                "",
-                grouped(step.ran()),
-                grouped(step.changed),
-                grouped(step.skipped),
-                shown(times.map(|times| times.p50)),
-                shown(times.map(|times| times.p95)),
-                if wide {
-                    format!("{:>11}", shown(times.map(|times| times.max)))
-                } else {
-                    String::new()
-                },
-            );
+            for (head, width) in &columns {
+                let (value, role) = match *head {
+                    "ran" => (grouped(step.ran()), Role::Plain),
+                    "changed" => (grouped(step.changed), Role::Plain),
+                    "skipped" => (grouped(step.skipped), Role::Plain),
+                    "failed" if step.failed > 0 => (grouped(step.failed), Role::Bad),
+                    "failed" => ("0".to_owned(), Role::Plain),
+                    "p50" => (
+                        times.map_or_else(String::new, |times| short(times.p50)),
+                        Role::Plain,
+                    ),
+                    "p95" => (
+                        times.map_or_else(String::new, |times| short(times.p95)),
+                        Role::Plain,
+                    ),
+                    _ => (
+                        times.map_or_else(String::new, |times| short(times.max)),
+                        Role::Plain,
+                    ),
+                };
+                let blanks = " ".repeat(width.saturating_sub(cells(&value)));
+                let _ = write!(words, "{blanks}{}", self.tone(&value, role));
+            }
+            words.push('\n');
         }
     }
 

@@ -184,7 +184,7 @@ fn runs_keep_comments_and_are_pruned() {
     let shown = reveille.run(&["show", "--no-color"]).expect(0).stdout;
     assert!(shown.contains("before the move"), "{shown}");
     let followed = reveille.run(&["show", "--follow"]).expect(0).stdout;
-    assert!(followed.contains("this: success (ok)"), "{followed}");
+    assert!(followed.contains("this  success (ok)"), "{followed}");
     let listed = reveille
         .run(&["prune", "--older-than", "1d", "--interrupted", "--dry-run"])
         .expect(0);

@@ -21,6 +21,8 @@ mod proxy;
 mod readers;
 mod reboot;
 mod screens;
+mod stream;
 mod support;
 mod surroundings;
+mod terminal;
 mod watchdog;

@@ -359,7 +359,7 @@ fn directories_are_copied_and_fetched() {
         reveille.file("conf/a", content);
         reveille.run(&["run", &job, "-i", &inventory]).expect(0);
         let said = reveille.run(&["logs", "host-001"]).expect(0).stdout;
-        assert_eq!(!said.contains("`echo reload` skipped"), reloads, "{said}");
+        assert_eq!(!said.contains("echo reload: skipped"), reloads, "{said}");
     }
 }
 
@@ -407,7 +407,7 @@ fn a_run_whose_directory_is_gone_is_pruned_and_comments_stay_on_their_line() {
         ended.stderr
     );
     let runs = reveille.run(&["runs"]).expect(0).stdout;
-    assert_eq!(runs.lines().count(), 1, "{runs}");
+    assert_eq!(runs.lines().count(), 2, "{runs}");
     std::fs::remove_dir_all(reveille.state().join("runs")).unwrap();
     reveille.run(&["prune", "--older-than", "1ms"]).expect(0);
     assert_eq!(reveille.run(&["runs"]).expect(0).stdout, "");
@@ -459,6 +459,64 @@ fn listed(reveille: &Reveille, environment: &[(&str, &str)], arguments: &[&str])
     ended.stdout.lines().collect::<Vec<_>>().join(" ")
 }
 
+/// Without the file, a command would go to other hosts.
+#[test]
+fn a_configuration_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let reveille = Reveille::new();
+    reveille.file("hosts.ini", "a\n");
+    let config = reveille.path().join("reveille.toml");
+    std::fs::write(&config, "inventory = \"hosts.ini\"\n").unwrap();
+    let set = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (file, directory, why) in [
+        (0o646, 0o755, "everyone can write to it"),
+        (0o644, 0o757, "everyone can write to its directory"),
+    ] {
+        set(&config, file);
+        set(reveille.path(), directory);
+        let ended = reveille.run(&["hosts", "-w", "b"]).expect(2);
+        assert!(
+            ended.stderr.contains(why) && ended.stderr.contains("chmod"),
+            "{}",
+            ended.stderr
+        );
+    }
+    // Only the owner of a file replaces it in a sticky directory.
+    set(reveille.path(), 0o1777);
+    reveille.run(&["hosts"]).expect(0);
+    set(reveille.path(), 0o755);
+    if std::os::unix::fs::chown(&config, None, Some(34)).is_ok() {
+        set(&config, 0o664);
+        let ended = reveille.run(&["hosts"]).expect(2);
+        assert!(
+            ended.stderr.contains("the group 34 can write to it"),
+            "{}",
+            ended.stderr
+        );
+        std::os::unix::fs::chown(&config, None, Some(rustix::process::getegid().as_raw())).unwrap();
+    }
+    // The group of one user alone.
+    set(&config, 0o664);
+    reveille.run(&["hosts"]).expect(0);
+}
+
+/// Ansible reads the variable as a list of files.
+#[test]
+fn a_missing_file_of_ansibles_variable_is_no_host() {
+    let reveille = Reveille::new();
+    let other = reveille.file("other.ini", "o1\no2\n");
+    let files = format!("{other},typo.ini");
+    let output = reveille
+        .command(&["hosts"])
+        .env("ANSIBLE_INVENTORY", files)
+        .output();
+    let ended = Ended::of(&output.unwrap()).expect(2);
+    assert!(ended.stderr.contains("typo.ini"), "{}", ended.stderr);
+}
+
 #[test]
 fn hosts_on_the_command_line_replace_configured_ones() {
     let reveille = Reveille::new();
@@ -502,4 +560,121 @@ fn hosts_on_the_command_line_replace_configured_ones() {
     let summary = reveille.run(&arguments).expect(0).json();
     assert_eq!(summary["account"]["total"], 1, "{summary}");
     assert_eq!(summary["hosts"][0]["host"], "typed");
+}
+
+#[test]
+fn runs_are_filtered() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "name: deploy\nsteps: [{run: 'test {{ inventory_hostname }} = a'}]\n",
+    );
+    let here = ["-w", "a,b", "--transport", "local"];
+    let run = |first: &[&str], last: &[&str]| {
+        let arguments: Vec<&str> = first.iter().chain(&here).chain(last).copied().collect();
+        reveille.run(&arguments)
+    };
+    run(&["run", &job], &[]).expect(3);
+    run(&["exec", "--comment", "all is well"], &["--", "true"]).expect(0);
+    run(&["ping"], &[]).expect(0);
+    let kinds = |options: &[&str]| -> Vec<String> {
+        let mut arguments = vec!["runs", "--format", "json"];
+        arguments.extend(options);
+        let json = reveille.run(&arguments).expect(0).json();
+        assert_eq!(json["schema"], 1);
+        let runs = json["runs"].as_array().unwrap();
+        runs.iter()
+            .map(|run| run["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(kinds(&[]), ["ping", "exec", "run"]);
+    assert_eq!(kinds(&["--failed"]), ["run"]);
+    assert_eq!(kinds(&["--interrupted"]), Vec::<String>::new());
+    assert_eq!(kinds(&["--kind", "exec,run"]), ["exec", "run"]);
+    assert_eq!(kinds(&["--number", "1"]), ["ping"]);
+    assert_eq!(kinds(&["--since", "1h"]).len(), 3);
+    assert_eq!(kinds(&["--since", "2999-01-01"]).len(), 0);
+    assert_eq!(kinds(&["--since", "2001-01-01T10:15"]).len(), 3);
+    let ended = reveille.run(&["runs", "--since", "yesterday"]).expect(2);
+    assert!(
+        ended.stderr.contains("--since yesterday: neither a duration"),
+        "{}",
+        ended.stderr
+    );
+    let table = reveille.run(&["runs"]).expect(0).stdout;
+    assert!(
+        table.starts_with("RUN ") && table.contains("1 ok, 1 failed"),
+        "{table}"
+    );
+    assert!(table.contains("true  # all is well"), "{table}");
+}
+
+#[test]
+fn logs_are_of_hosts_steps_and_rounds() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "name: deploy\nsteps:\n  - {name: greet, run: 'printf \"one\\nhalf\"; echo lost >&2'}\n  \
+         - {name: check, run: 'echo checked; test {{ inventory_hostname }} = web1'}\n",
+    );
+    reveille
+        .run(&["run", &job, "-w", "web[1-2],db1", "--transport", "local"])
+        .expect(3);
+    reveille.run(&["retry"]).expect(3);
+    let logs = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["logs"].iter().chain(arguments).copied().collect();
+        reveille.run(&arguments)
+    };
+    let one = logs(&["web1"]).expect(0).stdout;
+    assert!(
+        one.contains("── greet, attempt 1\n| one\n| half\n! lost\n"),
+        "{one}"
+    );
+    assert!(
+        !one.contains("token") && !one.contains("── round") && !one.contains("══"),
+        "{one}"
+    );
+    assert!(logs(&["-v", "web1"]).expect(0).stdout.contains("token "));
+    let two = logs(&["last", "web2"]).expect(0).stdout;
+    assert!(
+        two.contains("── round 1\n") && two.contains("── round 2\n"),
+        "{two}"
+    );
+    assert_eq!(two.matches("── check, attempt").count(), 2, "{two}");
+    let failed = logs(&["--failed", "--step", "check"]).expect(0).stdout;
+    assert!(
+        failed.contains("══ web2\n") && failed.contains("══ db1\n") && !failed.contains("web1"),
+        "{failed}"
+    );
+    assert!(
+        failed.contains("| checked") && !failed.contains("greet"),
+        "{failed}"
+    );
+    let all = logs(&["web*", "--step", "2"]).expect(0).stdout;
+    assert!(
+        all.contains("══ web1") && all.contains("══ web2") && !all.contains("db1"),
+        "{all}"
+    );
+    let json = logs(&["web2", "--format", "json"]).expect(0).json();
+    assert_eq!(
+        json["hosts"][0]["rounds"][1]["outputs"][1]["stdout"], "checked\n",
+        "{json}"
+    );
+    assert_eq!(
+        logs(&["--raw", "web1"]).expect(0).stdout,
+        "one\nhalflost\nchecked\n"
+    );
+    // The run is over, so that there is nothing to wait for.
+    let followed = logs(&["--follow", "web1"]).expect(0).stdout;
+    assert_eq!(followed, one);
+    for (arguments, words) in [
+        (&["nobody"][..], "has no host nobody"),
+        (&["--failed", "web1"], "has no failed host web1"),
+        (&["web1", "--step", "install"], "its steps are `greet`, `check`"),
+        (&[], "name a host, or add --failed"),
+        (&["last"], "name a host of the run"),
+    ] {
+        let ended = logs(arguments).expect(2);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
 }

@@ -53,6 +53,9 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         // It is chance whether the start of a short step is noticed, and which host fails first.
         (r"(?m)^.*`\w+` has begun, process \d+\n", ""),
         (r"\b\d\d:\d\d:\d\d\b", "TIME"),
+        (r"(?m)^\d\d:\d\d\.\d ", "TIME "),
+        (r"DURATION +", "DURATION  "),
+        (r"TOOK +HOSTS", "TOOK  HOSTS"),
         (r"(?m)^TIME (FAIL|LOOK|LOST|BACK) .*\n", ""),
         (r"(?m)^slowest .*", "slowest     HOSTS"),
         (r"hostname=.[^ ]*.", "HOSTNAME"),

@@ -1,0 +1,294 @@
+//! Runs in a terminal: what a person sees, and what the keys do.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::{Reveille, binary};
+
+/// A terminal in memory in which a command runs.
+struct Terminal {
+    child: Child,
+    screen: Arc<Mutex<vt100::Parser>>,
+    /// Everything that was written.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Runs `reveille` with these words, which a shell reads.
+    fn start(reveille: &Reveille, columns: u16, rows: u16, words: &str) -> Self {
+        Self::start_in(reveille, columns, rows, words, "C.UTF-8")
+    }
+
+    fn start_in(reveille: &Reveille, columns: u16, rows: u16, words: &str, locale: &str) -> Self {
+        let line = format!(
+            "stty cols {columns} rows {rows}; LC_ALL={locale} exec {} {words}",
+            binary().display()
+        );
+        let mut command = reveille.command(&[]);
+        let environment: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        command = std::process::Command::new("script");
+        let mut child = command
+            .args(["-q", "-f", "-e", "-c", &line, "/dev/null"])
+            .envs(environment)
+            .current_dir(reveille.path())
+            .env("TERM", "xterm-256color")
+            .env_remove("CI")
+            .env_remove("NO_COLOR")
+            .env_remove("ANSIBLE_INVENTORY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 1000)));
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let mut output = child.stdout.take().unwrap();
+        let (of_thread, all) = (Arc::clone(&screen), Arc::clone(&written));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                of_thread.lock().unwrap().process(&bytes[..count]);
+                all.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self {
+            child,
+            screen,
+            written,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen shows something.
+    #[track_caller]
+    fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+        let began = Instant::now();
+        loop {
+            let text = self.text();
+            if is_there(&text) {
+                return text;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "no {what} in:\n{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn press(&mut self, keys: &[u8]) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(keys).unwrap();
+        input.flush().unwrap();
+    }
+
+    /// The exit status, and the whole screen with what has scrolled out of it.
+    fn end(mut self) -> (i32, String, Vec<u8>) {
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let written = std::mem::take(&mut *self.written.lock().unwrap());
+        // A tall terminal shows all of it.
+        let columns = self.screen.lock().unwrap().screen().size().1;
+        let mut tall = vt100::Parser::new(400, columns, 0);
+        tall.process(&written);
+        (code, tall.screen().contents(), written)
+    }
+}
+
+/// A job whose steps wait for files of these names.
+fn waiting_job(reveille: &Reveille) -> String {
+    let gate = |name: &str| {
+        format!(
+            "while [ ! -e {0}/{name} ]; do sleep 0.02; done",
+            reveille.path().display()
+        )
+    };
+    reveille.file(
+        "job.yaml",
+        format!(
+            "name: deploy-app\nserial: [2, 50%]\nsteps:\n  - {{name: refresh the lists of packages, run: 'echo one'}}\n  \
+             - {{name: install, run: '{}; echo two'}}\n  - {{name: check, run: '{{% raw %}}test $(hostname) != nobody{{% endraw %}}; \
+             case {{{{ inventory_hostname }}}} in web03) echo broken >&2; exit 100;; esac'}}\n",
+            gate("first")
+        ),
+    )
+}
+
+const HOSTS: &str = "-w 'web[01-06]' --transport local";
+
+#[test]
+fn a_block_shows_the_run_and_wraps_no_line() {
+    for columns in [60, 80, 120] {
+        let reveille = Reveille::new();
+        let job = waiting_job(&reveille);
+        let terminal = Terminal::start(&reveille, columns, 24, &format!("run {job} {HOSTS}"));
+        let text = terminal.until("block", |text| {
+            text.contains("deploy-app  ") && text.contains("running 2")
+        });
+        assert!(text.contains("batch 1/") && text.contains(" 0 %"), "{text}");
+        {
+            let parser = terminal.screen.lock().unwrap();
+            let screen = parser.screen();
+            for row in 0..24 {
+                assert!(
+                    !screen.row_wrapped(row),
+                    "row {row} at {columns}:\n{}",
+                    screen.contents()
+                );
+            }
+            assert!(!screen.hide_cursor() && !screen.alternate_screen());
+        }
+        reveille.file("first", "");
+        let (code, text, _) = terminal.end();
+        assert_eq!(code, 3, "{text}");
+        assert!(!text.contains('░'), "the block is gone:\n{text}");
+        for words in [
+            "batch 2 of 3",
+            "FAIL  web03  check: exit status 100: broken",
+            "1 of 6 failed",
+            "1 host: command_failed in check, exit status 100",
+            "6 planned = 5 succeeded + 1 failed; all accounted for",
+            "changed     6 hosts",
+        ] {
+            let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(joined.contains(&words), "{words} at {columns}:\n{text}");
+        }
+        let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(longest < usize::from(columns), "{longest} of {columns}:\n{text}");
+    }
+}
+
+#[test]
+fn enter_asks_who_runs_what() {
+    let reveille = Reveille::new();
+    let job = waiting_job(&reveille);
+    let mut terminal = Terminal::start(&reveille, 80, 24, &format!("run {job} {HOSTS} --serial 6"));
+    terminal.until("block", |text| text.contains("install 6"));
+    terminal.press(b"\n");
+    let text = terminal.until("answer", |text| text.contains("oldest"));
+    assert!(text.contains("6 hosts are running, 0 wait:"), "{text}");
+    assert!(text.contains("install  web[01-06]"), "{text}");
+    // The block is still there, once.
+    let text = terminal.until("block", |text| text.contains("install 6"));
+    assert_eq!(text.matches("recovering 0").count(), 1, "{text}");
+    reveille.file("first", "");
+    assert_eq!(terminal.end().0, 3);
+}
+
+#[test]
+fn the_message_of_ctrl_c_stays() {
+    let reveille = Reveille::new();
+    let job = waiting_job(&reveille);
+    let mut terminal = Terminal::start(
+        &reveille,
+        80,
+        24,
+        &format!("run {job} {HOSTS} --grace 1h --serial 6"),
+    );
+    terminal.until("block", |text| text.contains("install 6"));
+    terminal.press(b"\x03");
+    let text = terminal.until("stop", |text| {
+        text.contains("stopping, ") && text.contains("STOP")
+    });
+    assert!(
+        text.contains("No new hosts start; 6 running hosts have 1 h to finish."),
+        "{text}"
+    );
+    terminal.press(b"\x03");
+    let (code, text, _) = terminal.end();
+    assert_eq!(code, 5, "{text}");
+    assert!(
+        text.contains("STOP  No new hosts start") && text.contains("Detached."),
+        "{text}"
+    );
+    assert!(
+        text.contains("6 hosts; their commands continue, resume collects the results"),
+        "{text}"
+    );
+    assert!(text.contains("next        reveille resume"), "{text}");
+    reveille.file("first", "");
+    reveille.run(&["resume"]).expect(3);
+}
+
+#[test]
+fn output_is_shown_as_it_comes_above_the_block() {
+    let reveille = Reveille::new();
+    let job = waiting_job(&reveille);
+    let terminal = Terminal::start(
+        &reveille,
+        80,
+        40,
+        &format!("run {job} {HOSTS} --serial 6 --stream"),
+    );
+    let text = terminal.until("output", |text| text.contains("web06 > install"));
+    assert!(
+        text.contains("web01 | one") && text.contains("web01 = refresh the lists of packages: ok"),
+        "{text}"
+    );
+    assert!(!text.contains("| two"), "{text}");
+    reveille.file("first", "");
+    let (code, text, written) = terminal.end();
+    assert_eq!(code, 3);
+    assert!(
+        text.contains("web03 ! broken") && text.contains("web03 = check: command_failed, exit status 100"),
+        "{text}"
+    );
+    assert!(
+        String::from_utf8_lossy(&written).contains("\u{1b}["),
+        "names have colours"
+    );
+}
+
+#[test]
+fn no_colour_is_used_if_it_is_not_wanted() {
+    let reveille = Reveille::new();
+    let colour = regex::bytes::Regex::new("\u{1b}\\[[0-9]+m").unwrap();
+    let exec = "exec -w a,b --transport local";
+    for (option, expected) in [
+        ("--color never", false),
+        ("--color always", true),
+        ("--color auto", true),
+    ] {
+        let words = format!("{exec} {option} --progress off -- 'echo hi; exit 3'");
+        let (code, text, written) = Terminal::start(&reveille, 80, 24, &words).end();
+        assert_eq!(code, 3);
+        assert_eq!(colour.is_match(&written), expected, "{option}: {text}");
+        assert!(text.contains("2 hosts: command_failed, exit status 3"), "{text}");
+    }
+    // Without a terminal.
+    for (environment, options, expected) in [
+        (&[][..], &[][..], false),
+        (&[("CLICOLOR_FORCE", "1")][..], &[][..], true),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")][..], &[][..], false),
+        (&[("NO_COLOR", "1")][..], &["--color", "always"][..], true),
+        (&[("CLICOLOR_FORCE", "1")][..], &["--no-color"][..], false),
+    ] {
+        let mut arguments = vec!["exec", "-w", "a,b", "--transport", "local"];
+        arguments.extend(options);
+        arguments.extend(["--", "exit 3"]);
+        let mut command = reveille.command(&arguments);
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        assert_eq!(
+            colour.is_match(&output.stderr),
+            expected,
+            "{environment:?} {options:?}"
+        );
+    }
+}
+
+#[test]
+fn a_locale_without_unicode_gets_ascii() {
+    let reveille = Reveille::new();
+    let job = waiting_job(&reveille);
+    let words = format!("run {job} {HOSTS} --serial 6");
+    let terminal = Terminal::start_in(&reveille, 80, 24, &words, "C");
+    let text = terminal.until("block", |text| text.contains("install 6"));
+    assert!(text.is_ascii(), "{text}");
+    assert!(text.contains("......"), "{text}");
+    reveille.file("first", "");
+    assert_eq!(terminal.end().0, 3);
+}
