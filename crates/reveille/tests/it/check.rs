@@ -103,7 +103,9 @@ fn a_check_tells_what_would_change_and_changes_nothing() {
         ("fetch", "would download"),
     ] {
         let told = told.replace("HOME", &home.display().to_string());
-        let line = logs.lines().find(|line| line.contains(&format!("  {step}: skipped: ")));
+        let line = logs
+            .lines()
+            .find(|line| line.contains(&format!("  {step}: skipped: ")));
         assert!(
             line.is_some_and(|line| line.ends_with(&told)),
             "{step}: {told}\n{logs}"
