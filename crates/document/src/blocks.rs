@@ -7,7 +7,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
 use reveille_account::{Fault, SourceError};
 
-use crate::expression::check_uses;
+use crate::expression::{check_uses, part};
 use crate::language::{LARGEST, too_large};
 use crate::scan::without_slices;
 use crate::template::expression_length;
@@ -196,6 +196,19 @@ fn placed(file: &str, text: &str, fault: Fault) -> SourceError {
     }
 }
 
+/// The expression that contains this byte, without the word of its block.
+fn expression_at(text: &str, byte: usize) -> Option<&str> {
+    let (at, inside) = tags(text)
+        .into_iter()
+        .find(|(at, inside)| (*at..=at + inside.len()).contains(&byte))?;
+    let inside = inside.trim_matches(|c: char| c.is_whitespace() || "+-".contains(c));
+    if text[..at].ends_with("{%") {
+        let words = inside.split_once(char::is_whitespace);
+        return Some(words.map_or(inside, |(_, words)| words.trim()));
+    }
+    Some(inside)
+}
+
 /// Turns MiniJinja's error into a mistake at its place in the file.
 fn located(file: &str, text: &str, error: &minijinja::Error) -> SourceError {
     let start = error.range().map(|range| range.start);
@@ -204,12 +217,16 @@ fn located(file: &str, text: &str, error: &minijinja::Error) -> SourceError {
         let before = text.get(..start).unwrap_or_default();
         before.rsplit('\n').next().unwrap_or_default().chars().count() + 1
     });
-    let taken = error
-        .range()
-        .and_then(|range| text.get(range))
-        .unwrap_or_default();
     let message = match (error.kind(), error.detail()) {
-        (ErrorKind::UndefinedError, _) if !taken.is_empty() => format!("`{}` is not defined", taken.trim()),
+        (ErrorKind::UndefinedError, detail) if start.is_some() => {
+            // The error's range begins in the middle of some expressions, such as a filter's.
+            let whole = expression_at(text, start.unwrap_or_default()).unwrap_or_default();
+            let part = detail.and_then(part).filter(|part| whole.contains(part));
+            match part.unwrap_or(whole) {
+                "" => "something here is not defined".to_owned(),
+                part => format!("`{part}` is not defined"),
+            }
+        }
         (ErrorKind::UndefinedError, _) => "something here is not defined".to_owned(),
         (_, Some(detail)) => detail.to_owned(),
         (kind, None) => kind.to_string(),
@@ -255,6 +272,25 @@ mod tests {
             assert!(error.contains("more than 16777216 bytes"), "{error}");
         }
         assert_eq!(render("{{ x }}", &large).unwrap().len(), 9 << 20);
+    }
+
+    #[test]
+    fn what_is_not_defined_is_quoted_as_a_whole() {
+        let roots = [
+            ("name", Value::from("x")),
+            ("xs", Value::from(Vec::<u8>::new())),
+            ("d", Value::from_iter([("a", 1)])),
+        ];
+        for (text, wanted) in [
+            ("{{ name.split(':')[1] }}", "`name.split(':')[1]` is not defined"),
+            ("{{ xs | first }}", "`xs | first` is not defined"),
+            ("a {{- d.b.c -}}", "`d.b` is not defined"),
+            ("{% if xs[3] > 1 %}{% endif %}", "`xs[3]` is not defined"),
+            ("{{ gone }}", "`gone` is not defined"),
+        ] {
+            let mistake = render(text, &roots).unwrap_err();
+            assert_eq!(mistake.message, wanted, "{text}");
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl From<&minijinja::Error> for EvaluationError {
 }
 
 /// The part of an expression that MiniJinja's message quotes.
-fn part(detail: &str) -> Option<&str> {
+pub(crate) fn part(detail: &str) -> Option<&str> {
     detail.strip_prefix('`')?.strip_suffix("` is undefined")
 }
 

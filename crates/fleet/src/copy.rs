@@ -38,9 +38,10 @@ pub(crate) async fn upload(
     destination: &Destination,
     secret: bool,
 ) -> Result<(bool, String), TransferError> {
-    let preview = way.engine.settings.preview;
+    let mut preview = way.engine.settings.preview;
+    preview.diff &= !original.is_directory();
     let mut difference = String::new();
-    if preview.check || (preview.diff && !original.is_directory()) {
+    if !preview.is_none() {
         let found = transfer::compare(way.session, escalate, original, destination).await?;
         difference = diff::words(&destination.path, &found, preview, secret);
         if preview.check {

@@ -35,7 +35,7 @@ pub fn secrets(job: &Job, operator: &dyn Operator) -> Result<BTreeMap<String, St
             }
             if value.contains('\0') {
                 return Err(RecipeError::Input(format!(
-                    "the secret `{name}` contains a zero byte, which no environment variable can"
+                    "the secret `{name}` contains a zero byte, which an environment variable can't hold"
                 )));
             }
             Ok((name.to_owned(), value))

@@ -184,6 +184,27 @@ impl Job {
         }
     }
 
+    /// The files of `script` and `upload` steps that can't be read, and why. Files with templates in their paths are left
+    /// out, and those after a step that may make them: a download, or one that runs on another host.
+    pub fn missing_files(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for step in &self.steps {
+            if step.runs_elsewhere() || matches!(step.action, Action::Download { .. }) {
+                break;
+            }
+            let (Action::Script { src, .. } | Action::Upload { src, .. }) = &step.action else {
+                continue;
+            };
+            let path = self.resolve(src.source());
+            if src.expressions().next().is_none()
+                && let Err(error) = std::fs::metadata(&path)
+            {
+                missing.push(format!("`{}`: can't read {}: {error}", step.name, path.display()));
+            }
+        }
+        missing
+    }
+
     /// The job's var of this name; the last one wins.
     pub(crate) fn var(&self, name: &str) -> Option<&Var> {
         let mut vars = self.vars.iter().rev();

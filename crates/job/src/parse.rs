@@ -14,6 +14,7 @@ use reveille_document::{
 use reveille_text::bounded;
 
 use crate::job::{Heal, Job, MaxFail, Order};
+use crate::parse::action::OF_PLAYS;
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
 use crate::scope::{BUILT_IN, OF_LOOPS, REGISTERED, SecretSource, Var};
@@ -103,7 +104,7 @@ impl Context<'_> {
                 .mistake_with_hint(&root.place, "expected a job, a mapping, found a list", hint);
             return None;
         }
-        let fields = self.reader.fields(root, "a job", JOB)?;
+        let fields = self.reader.fields_or_hints(root, "a job", JOB, OF_PLAYS)?;
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));
         let defaults = Defaults {
@@ -507,6 +508,13 @@ impl Context<'_> {
     }
 
     fn max_fail(&mut self, node: &Node) -> MaxFail {
+        if !matches!(node.value, Value::Map(_)) {
+            let raw = self.reader.raw(node).to_owned();
+            let hint = format!("write `max_fail: {{total: {raw}}}`, or `batch` for each batch");
+            let message = "`max_fail` must say of what: of all hosts or of a batch";
+            self.reader.mistake_with_hint(&node.place, message, hint);
+            return MaxFail::default();
+        }
         let Some(fields) = self.reader.fields(node, "`max_fail`", &["total", "batch"]) else {
             return MaxFail::default();
         };

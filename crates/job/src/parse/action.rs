@@ -13,9 +13,22 @@ pub(crate) const KINDS: &[&str] = &[
 ];
 /// Keys of other tools, each with the hint for it.
 pub(crate) const FOREIGN: &[(&str, &str)] = &[
+    ("action", "write `run: COMMAND`; there are no modules"),
+    (
+        "apt",
+        "write `run: apt-get install -y NAME` with `skip_if: {command: dpkg -s NAME}`",
+    ),
+    (
+        "args",
+        "`script` takes `args`; a command has its arguments in `run`",
+    ),
     (
         "async",
         "omit it: `run` and `script` steps survive a lost connection",
+    ),
+    (
+        "block",
+        "list its steps one after the other; `on_failed` of the job replaces `rescue`",
     ),
     ("bench", "it is not supported yet"),
     (
@@ -28,6 +41,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ),
     ("command", "write `run: COMMAND`"),
     ("copy", "use `upload`"),
+    ("debug", "write `run: echo TEXT`"),
     ("delay", "use `backoff`"),
     ("delegate_to", "use `run_on`"),
     ("environment", "use `env`"),
@@ -36,6 +50,17 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "use `ok_codes`, `expect`, `fatal` or `fail_on_stderr`",
     ),
     ("fetch", "use `download`"),
+    (
+        "file",
+        "write `run: mkdir -p PATH`, `ln -s`, `rm`, or give `mode` and `owner` to `upload`",
+    ),
+    (
+        "get_url",
+        "write `run: curl -fsSLo PATH URL` with `skip_if: {exists: PATH}`",
+    ),
+    ("include_tasks", "write the steps into the job"),
+    ("import_tasks", "write the steps into the job"),
+    ("lineinfile", "send the whole file with `template`"),
     ("handlers", "write a step with `when: RESULT.changed`"),
     ("loop_control", "omit it: templates see the item as `item`"),
     (
@@ -50,15 +75,58 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "poll",
         "omit it: `run` and `script` steps survive a lost connection",
     ),
+    (
+        "package",
+        "write `run:` with the command of the hosts' package manager",
+    ),
     ("raw", "write `run: COMMAND`"),
     ("retries", "use `attempts`"),
     ("run_once", "use `once`"),
+    ("service", "write `run: systemctl restart NAME`"),
+    ("set_fact", "use `vars` of the job, or `register`"),
+    (
+        "stat",
+        "use `skip_if: {exists: PATH}`, or `run: test -e PATH` with `register`",
+    ),
+    ("systemd", "write `run: systemctl restart NAME`"),
+    ("throttle", "use `--concurrency`, or `serial` of the job"),
     ("timeout", "use `watchdog: {total: TIME}`"),
+    ("unarchive", "write `run: tar -xf FILE -C DIRECTORY`"),
     ("until", "use `wait_for: {command: COMMAND}`"),
     ("with_dict", "write `loop: \"{{ MAPPING | dict2items }}\"`"),
     ("with_items", "use `loop`"),
     ("with_list", "use `loop`"),
     ("with_sequence", "write `loop: \"{{ range(1, 5) }}\"`"),
+    (
+        "yum",
+        "write `run: dnf install -y NAME` with `skip_if: {command: rpm -q NAME}`",
+    ),
+    (
+        "dnf",
+        "write `run: dnf install -y NAME` with `skip_if: {command: rpm -q NAME}`",
+    ),
+];
+/// Keys of plays, each with the hint for it.
+pub(crate) const OF_PLAYS: &[(&str, &str)] = &[
+    ("any_errors_fatal", "write `max_fail: {total: 0}`"),
+    ("environment", "use `env`"),
+    (
+        "gather_facts",
+        "omit it: facts are asked for where the job uses them",
+    ),
+    ("handlers", "write a step with `when: RESULT.changed`"),
+    ("max_fail_percentage", "write `max_fail: {batch: N%}`"),
+    ("post_tasks", "add the steps to the end of `steps`"),
+    ("pre_tasks", "add the steps to the beginning of `steps`"),
+    ("remote_user", "use `--user`, or `ansible_user` in the inventory"),
+    ("roles", "write the steps into the job"),
+    ("strategy", "omit it: hosts do not wait for each other"),
+    ("tasks", "use `steps`"),
+    ("vars_files", "use `-e @FILE`"),
+    (
+        "vars_prompt",
+        "declare a secret: `vars: {NAME: {secret: {prompt: WORDS}}}`",
+    ),
 ];
 pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];

@@ -27,6 +27,13 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
     if is_job && !is_inventory(&args.file) {
         let job = read_job(&args.file, BTreeMap::new())?;
+        let missing = job.missing_files();
+        if !missing.is_empty() {
+            return Err(Failure::usage(format!(
+                "{shown}: {}",
+                missing.join(&format!("\n{shown}: "))
+            )));
+        }
         printer.data(&format!(
             "{shown}: a job of {}, no mistakes",
             counted(job.steps.len(), "step")

@@ -77,18 +77,19 @@ fn a_check_tells_what_would_change_and_changes_nothing() {
     );
     assert_eq!(everything(&home), before);
     assert!(!reveille.path().join("got").exists());
-    let logs = reveille.run(&["logs", "host-001"]).expect(0).stdout;
+    let said = reveille.run(&["logs", "host-001", "--raw"]).expect(0).stdout;
     for told in [
         "HOME/conf would change: content\n--- HOME/conf\n+++ HOME/conf\n@@ -1,2 +1,2 @@\n one\n-2\n+3\n",
         "HOME/same would not change\n",
         "HOME/same would change: mode 0600 to 0644\n",
         "HOME/pw would change: content\nthe difference is not shown: the template uses secrets\n",
         "HOME/nowhere/x would change: it is new, and so is its directory\n--- /dev/null\n+++ HOME/nowhere/x\n@@ -0,0 +1 @@\n+same\n",
-        "HOME would change: it is new",
+        "HOME would change: it is new, 2 files to send\n",
     ] {
         let told = told.replace("HOME", &home.display().to_string());
-        assert!(logs.contains(&told), "{told}\nis not in\n{logs}");
+        assert!(said.contains(&told), "{told}\nis not in\n{said}");
     }
+    let logs = reveille.run(&["logs", "host-001"]).expect(0).stdout;
     for (step, told) in [
         ("restart", "would run"),
         ("not", "its condition is false"),
@@ -102,7 +103,9 @@ fn a_check_tells_what_would_change_and_changes_nothing() {
         ("fetch", "would download"),
     ] {
         let told = told.replace("HOME", &home.display().to_string());
-        let line = logs.lines().find(|line| line.contains(&format!("`{step}` ")));
+        let line = logs
+            .lines()
+            .find(|line| line.contains(&format!("  {step}: skipped: ")));
         assert!(
             line.is_some_and(|line| line.ends_with(&told)),
             "{step}: {told}\n{logs}"

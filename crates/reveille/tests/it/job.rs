@@ -436,3 +436,22 @@ fn a_loop_runs_each_item_once_also_if_the_controller_is_killed() {
         }
     }
 }
+
+#[test]
+fn lint_finds_files_that_are_not_there() {
+    let reveille = Reveille::new();
+    reveille.file("there.sh", "true\n");
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n- {script: {src: there.sh}}\n- {script: {src: gone.sh}}\n- {upload: {src: '{{ x }}', dest: /x}}\n\
+         - {name: build, run: make, run_on: localhost}\n- {upload: {src: made, dest: /x}}\n",
+    );
+    let refused = reveille.run(&["lint", &job]).expect(2).stderr;
+    assert!(refused.contains("`script gone.sh`: can't read "), "{refused}");
+    assert!(
+        !refused.contains("there.sh") && !refused.contains("made"),
+        "{refused}"
+    );
+    reveille.file("gone.sh", "true\n");
+    reveille.run(&["lint", &job]).expect(0);
+}
