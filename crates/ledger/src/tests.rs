@@ -474,7 +474,7 @@ fn foreign_and_newer_files_are_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("has schema version 99, but this program supports up to 4"),
+            .contains("has schema version 99, but this program supports up to 5"),
         "{error}"
     );
 

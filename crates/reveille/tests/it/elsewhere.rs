@@ -114,7 +114,7 @@ fn on_failed_steps_for_an_unreachable_host_run_on_another() {
     assert_eq!(std::fs::read_to_string(&local).unwrap(), "dark\n");
     let logs = reveille.run(&["logs", "dark"]).expect(0).stdout;
     assert!(
-        logs.contains("`echo never` skipped: the host could not be reached"),
+        logs.contains("echo never: skipped: the host could not be reached"),
         "{logs}"
     );
 }

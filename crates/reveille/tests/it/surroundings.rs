@@ -86,7 +86,7 @@ fn a_jump_host_that_comes_back_during_a_run_loses_no_host() {
         let host = format!("host-{number:03}");
         assert_eq!(runs(&testbed, &host), 1);
         let logs = reveille.run(&["logs", &host]).expect(0).stdout;
-        assert!(logs.contains("re-attached to `work`"), "{logs}");
+        assert!(logs.contains("work: re-attached"), "{logs}");
     }
 
     for entry in fs::read_dir(testbed.home()).unwrap() {

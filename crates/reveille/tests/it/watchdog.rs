@@ -197,7 +197,7 @@ fn deaf_host() -> (Testbed, tempfile::TempDir) {
 /// The recorded duration of each killed attempt, in milliseconds.
 fn attempts(logs: &str) -> Vec<Duration> {
     logs.lines()
-        .filter(|line| line.contains("` attempt "))
+        .filter(|line| line.contains(": attempt "))
         .filter_map(|line| {
             let (_, took) = line.split_once(": killed for")?.0.rsplit_once(" after ")?;
             reveille_text::duration::parse(took).ok()
