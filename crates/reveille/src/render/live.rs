@@ -174,8 +174,7 @@ pub(crate) async fn watch(
             },
         }
     };
-    let due = live.notes.due(now_ms(), true);
-    live.tell(&due);
+    // Hosts that are not told yet are in the groups of the end.
     let Live { view, display, .. } = live;
     drop(display);
     let shown = shown.end().await;
