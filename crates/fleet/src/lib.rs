@@ -103,7 +103,7 @@ pub use clean::{CleanPlan, Cleaned, clean};
 pub use diff::Preview;
 pub use dispatch::{RunEnd, run};
 pub use limits::{Fit, raise_descriptors, sessions};
-pub use options::{Hurry, RunOptions, SESSIONS};
+pub use options::{Hurry, RunOptions, SESSIONS, Typed};
 pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
 pub use recall::{Before, Recalled, RollHost, Settled, recall};
 pub use recipe::{Prepared, RecipeError, RunHost, RunRecipe, Unrecorded, sha256};

@@ -75,9 +75,21 @@ pub struct RunOptions {
     /// Whether hosts are changed, and what is told of changes.
     #[serde(default, skip_serializing_if = "Preview::is_none")]
     pub preview: Preview,
+    /// How the command was typed, so that it can be suggested again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<Typed>,
     /// How to reach hosts that are not on the roll and that steps are delegated to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub delegates: BTreeMap<HostName, Way>,
+}
+
+/// A command as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typed {
+    /// The directory that it ran in.
+    pub directory: PathBuf,
+    /// Its words, without the program's name.
+    pub words: Vec<String>,
 }
 
 /// Shorter deadlines and waits, for local hosts.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_account::{Account, EventKind, Exit, HostName, RunId};
 use reveille_fleet::{
-    Before, Prepared, Recalled, RecipeError, RunEnd, RunHost, RunRecipe, Stop, Unrecorded, secrets, sha256,
-    stopper,
+    Before, Prepared, Recalled, RecipeError, RunEnd, RunHost, RunRecipe, Stop, Typed, Unrecorded, secrets,
+    sha256, stopper,
 };
 use reveille_inventory::Inventory;
 use reveille_job::Job;
@@ -20,6 +20,7 @@ use reveille_view::{Clock, Line, Note, Role, RunView, cut, lines};
 use reveille_way::{Destination, Passwords};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::again;
 use crate::choose::reach;
 use crate::cli::Shown as Progress;
 use crate::cli::{Globals, OnHosts, Report, ResumeArgs};
@@ -158,7 +159,7 @@ pub(crate) fn resume(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     render::destination::check(&args.report)?;
-    let restored = Restored::read(record, args, printer)?;
+    let restored = Restored::read(record, args, None, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let recalled = reveille_fleet::recall(ledger, record.run, &restored.recipe.job)?;
     let entries = recalled.remaining.iter().map(|(entry, _)| entry);
@@ -175,7 +176,11 @@ pub(crate) fn retry(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     render::destination::check(&args.report)?;
-    let restored = Restored::read(record, args, printer)?;
+    let typed = record.spec.options.get("typed");
+    let typed: Option<Typed> = typed.and_then(|typed| serde_json::from_value(typed.clone()).ok());
+    let account = ledger.account(record.run)?;
+    let again = typed.map(|typed| again::command(&typed, record.run, &account));
+    let restored = Restored::read(record, args, again.as_deref(), printer)?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
         entries.extend(
@@ -227,7 +232,12 @@ struct Restored {
 
 impl Restored {
     /// Restores the run, and asks for its passwords and secrets, before anything is changed.
-    fn read(record: &RunRecord, args: &ResumeArgs, printer: &Printer) -> Result<Self, Failure> {
+    fn read(
+        record: &RunRecord,
+        args: &ResumeArgs,
+        again: Option<&str>,
+        printer: &Printer,
+    ) -> Result<Self, Failure> {
         let mut recipe = RunRecipe::restore(record)?;
         let input = args.stdin.as_deref().map(read_input).transpose()?;
         recipe.check_input(record.run, input.as_ref())?;
@@ -244,8 +254,14 @@ impl Restored {
         }
         options.passwords.inventory =
             inventory.map(|sources| sources.with_vault_passwords(&args.vault_password_file));
-        for change in recipe.changed_files() {
-            printer.warning(&change);
+        let changes = recipe.changed_files();
+        for change in &changes {
+            printer.warning(change);
+        }
+        if let Some(command) = again.filter(|_| !changes.is_empty()) {
+            printer.warning(&format!(
+                "to use the files as they are now, interrupt this and run: {command}"
+            ));
         }
         let environment = recipe.environment()?;
         let secrets = secrets(&recipe.job, printer)?;

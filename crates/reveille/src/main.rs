@@ -20,6 +20,8 @@
 //! Every other command is a file of `commands`, named after it. `drill/mod.rs` starts the practice fleet of a drill, and
 //! compares the injected faults with the reported classes.
 
+mod again;
+mod answers;
 mod choose;
 mod cli;
 mod commands;
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let error = answers::add(error);
             // Help goes to standard output; a closed pipe there is not an error.
             let _ = error.print();
             let exit = if error.use_stderr() {

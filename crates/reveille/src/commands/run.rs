@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reveille_account::{Exit, HostName};
-use reveille_fleet::{Preview, RunHost, RunRecipe};
+use reveille_fleet::{Preview, RunHost, RunRecipe, Typed};
 use reveille_job::{Becoming, Extra, Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step, Unused};
 use reveille_ledger::RunKind;
 use reveille_text::bounded;
@@ -20,6 +20,7 @@ use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut options = run_options(Some(&args.on.reach), &args.on.pacing, !args.stream)?;
+    options.typed = typed();
     options.preview = Preview {
         check: args.check,
         diff: args.diff,
@@ -133,6 +134,20 @@ fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure
         .iter()
         .map(|(name, vars, hidden)| Scope::new(name, vars, shared).hiding(hidden));
     job.expand(&scopes).map_err(Failure::Mistakes)
+}
+
+/// The command line of this process.
+fn typed() -> Option<Typed> {
+    let words = std::env::args_os().skip(1);
+    // A word that is not text can't be suggested.
+    let words = words
+        .map(std::ffi::OsString::into_string)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some(Typed {
+        directory: std::env::current_dir().ok()?,
+        words,
+    })
 }
 
 /// Reads and checks a job file.

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         artifacts: None,
         printer: *printer,
         on_stdout: true,
+        typed: end::typed(&summary),
     };
     printer.data(&screen.words(&ledger)?)?;
     Ok(Exit::Success)

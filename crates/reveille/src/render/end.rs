@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use reveille_account::{Class, Exit, HostName, RunId, RunState, Status};
-use reveille_fleet::{Judged, RunRecipe};
+use reveille_fleet::{Judged, RunRecipe, Typed};
 use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
 use reveille_ledger::{Ledger, RunKind};
 use reveille_text::harmless::{self, shortened};
@@ -13,6 +13,7 @@ use reveille_text::{Bytes, counted, duration, grouped};
 use reveille_view::{Clock, Role, RunView, cells, cut, names, story, wrap_up_to};
 use serde_json::{Map, json};
 
+use crate::again;
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -136,6 +137,7 @@ impl Ended<'_> {
                 artifacts: report.export_to.as_deref().filter(|_| is_written),
                 printer: *printer,
                 on_stdout: false,
+                typed: typed(summary),
             };
             let words = screen.words(self.ledger)?;
             // Below the lines that stayed.
@@ -147,6 +149,12 @@ impl Ended<'_> {
         }
         outputs
     }
+}
+
+/// How a run was typed, if that is known.
+pub(crate) fn typed(summary: &Summary) -> Option<Typed> {
+    let typed = summary.record.spec.options.get("typed")?;
+    serde_json::from_value(typed.clone()).ok()
 }
 
 /// The view of a recorded run.
@@ -226,6 +234,8 @@ pub(crate) struct Screen<'a> {
     pub(crate) artifacts: Option<&'a Path>,
     pub(crate) printer: Printer,
     pub(crate) on_stdout: bool,
+    /// How the run was typed.
+    pub(crate) typed: Option<Typed>,
 }
 
 impl Screen<'_> {
@@ -302,8 +312,9 @@ impl Screen<'_> {
         for (label, text) in rows {
             self.write_row(&mut words, label, plain(text));
         }
-        for command in self.next() {
-            self.write_row(&mut words, "next", vec![(command, Role::Strong)]);
+        for (index, command) in self.next().into_iter().enumerate() {
+            let label = if index == 0 { "next" } else { "" };
+            self.write_row(&mut words, label, vec![(command, Role::Strong)]);
         }
         words.truncate(words.trim_end().len());
         Ok(words)
@@ -676,7 +687,15 @@ impl Screen<'_> {
         if self.held {
             return vec![format!("reveille show --follow{state} {run}")];
         }
-        next_command(self.summary, state).into_iter().collect()
+        let mut next: Vec<String> = next_command(self.summary, state).into_iter().collect();
+        if self.summary.record.state == RunState::Closed
+            && !next.is_empty()
+            && let Some(typed) = &self.typed
+        {
+            let again = again::command(typed, run, &self.summary.account);
+            next.push(format!("{again}  # reads the job and the inventory again"));
+        }
+        next
     }
 }
 

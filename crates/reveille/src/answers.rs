@@ -1,0 +1,104 @@
+//! Answers to the options of other tools, for those who type them out of habit.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory as _};
+
+use crate::cli::Cli;
+
+/// Options that other tools have, and what to write instead.
+const ANSWERS: &[(&[&str], &str)] = &[
+    (
+        &["-f", "--forks", "--fanout", "-p", "--par"],
+        "the number of hosts at once is -c N",
+    ),
+    (&["-g", "--group"], "choose groups by -l GROUP, with -i INVENTORY"),
+    (&["-x", "--exclude"], "exclude hosts by a pattern: -l 'all:!HOST'"),
+    (&["-X"], "exclude groups by a pattern: -l 'all:!GROUP'"),
+    (&["-C"], "ask the hosts what would change: --check"),
+    (&["-D"], "show how texts would change: --diff"),
+    (
+        &["-m", "--module-name"],
+        "there are no modules: reveille exec runs commands, reveille copy sends files",
+    ),
+    (&["-a", "--args"], "write the command after --"),
+    (&["--extra-vars"], "set variables by -e NAME=VALUE or -e @FILE"),
+    (
+        &["--private-key", "--identity"],
+        "log in with a key by --key FILE",
+    ),
+    (
+        &["--list-hosts"],
+        "reveille hosts lists the hosts that -i and -l choose",
+    ),
+    (
+        &["--list-tasks", "--list-tags"],
+        "reveille run JOB --plan prints the steps for each host",
+    ),
+    (
+        &["--syntax-check"],
+        "reveille lint FILE checks a job or an inventory",
+    ),
+    (&["--start-at-task"], "start with a step by --start-at STEP"),
+    (&["--ask-become-password"], "ask for the sudo/su password by -K"),
+    (
+        &["--ssh-common-args", "--ssh-extra-args", "-o", "-O", "--options"],
+        "set options of ssh in ~/.ssh/config, or in a file for -F",
+    ),
+    (
+        &["--timeout", "-t"],
+        "--connect-timeout limits connecting, --total and --idle the command",
+    ),
+    (
+        &["--command_timeout", "--exec-timeout"],
+        "limit the command by --total TIME",
+    ),
+    (
+        &["-L", "-P", "--print", "--no-dshbak", "-N"],
+        "print lines as they come by --stream",
+    ),
+    (
+        &["-b", "--dshbak", "--gather"],
+        "like outputs are grouped without an option",
+    ),
+    (&["-H", "--host"], "name hosts by -w HOST,HOST"),
+    (
+        &["--outdir", "--errdir", "--output-dir"],
+        "outputs are kept: reveille logs prints them, reveille export --to DIR writes them",
+    ),
+    (
+        &["--vault-id", "--ask-vault-pass"],
+        "read vault passwords by --vault-password-file [ID@]FILE",
+    ),
+    (
+        &["--flush-cache", "--force-handlers", "--step"],
+        "there is no such thing here; docs/coming-from.md has the equivalents",
+    ),
+];
+
+/// Adds the answer for an unknown option to its error.
+pub(crate) fn add(error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let option = option.split('=').next().unwrap_or(option).to_owned();
+    let known = |names: &&[&str]| names.contains(&option.as_str());
+    let Some((_, answer)) = ANSWERS.iter().find(|(names, _)| known(names)) else {
+        return error;
+    };
+    let usage = error.get(ContextKind::Usage).cloned();
+    let mut answered = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&command());
+    answered.insert(ContextKind::InvalidArg, ContextValue::String(option));
+    let tip = clap::builder::StyledStr::from(*answer);
+    answered.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    if let Some(usage) = usage {
+        answered.insert(ContextKind::Usage, usage);
+    }
+    answered
+}
+
+fn command() -> Command {
+    Cli::command()
+}
