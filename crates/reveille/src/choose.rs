@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reveille_account::HostName;
 use reveille_fleet::{RunHost, RunOptions};
-use reveille_inventory::{Inventory, RunOutcome, RunSelector};
+use reveille_inventory::{Inventory, RunName, RunOutcome, RunSelector};
 use reveille_ledger::Selector;
 use reveille_way::{Asked, Finder, Passwords, Reasons, Way};
 use serde_json::Map;
@@ -13,6 +13,7 @@ use crate::cli::{Choice, Globals, Reach};
 use crate::failure::Failure;
 use crate::options::{asked, inventory_sources};
 use crate::printer::Printer;
+use crate::recent;
 use crate::state;
 
 /// Reads the inventory and finds the hosts that both the limits and `pattern` match. The pattern comes with its name for
@@ -24,7 +25,7 @@ pub(crate) fn choose(
     printer: &Printer,
 ) -> Result<(Inventory, Vec<HostName>), Failure> {
     let inventory = inventory_sources(choice)?.load(printer)?;
-    let earlier = |selector: &RunSelector| earlier_hosts(selector, globals);
+    let earlier = |selector: &RunSelector| earlier_hosts(selector, globals, printer);
     let hosts = inventory.select(&choice.limit, &earlier)?;
     let hosts = match pattern {
         None => hosts,
@@ -126,7 +127,11 @@ pub(crate) fn delegates(
 }
 
 /// The hosts of an earlier run that a selector names.
-fn earlier_hosts(earlier: &RunSelector, globals: &Globals) -> Result<Vec<HostName>, String> {
+fn earlier_hosts(
+    earlier: &RunSelector,
+    globals: &Globals,
+    printer: &Printer,
+) -> Result<Vec<HostName>, String> {
     let selector = match earlier.outcome {
         RunOutcome::Status(status) => Selector::Status(status),
         RunOutcome::Class(class) => Selector::Class(class),
@@ -135,7 +140,15 @@ fn earlier_hosts(earlier: &RunSelector, globals: &Globals) -> Result<Vec<HostNam
     };
     let find = || -> Result<Vec<HostName>, Failure> {
         let ledger = state::ledger(globals)?;
-        let run = ledger.resolve_run(&earlier.run.to_string())?;
+        let run = match &earlier.run {
+            RunName::Last => {
+                let run = recent::with_hosts(&ledger, selector)?;
+                let record = ledger.run(run)?;
+                printer.say(&format!("@last is {run}, {}", recent::described(&record)));
+                run
+            }
+            RunName::Id(id) => ledger.resolve_run(id)?,
+        };
         Ok(ledger.hosts_with(run, selector)?)
     };
     find().map_err(|failure| failure.to_string())

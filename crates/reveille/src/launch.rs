@@ -142,12 +142,21 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     work.run(recipe, handle, report, printer)
 }
 
-/// Opens the ledger for a command that changes a recorded run. Creates none if there is none.
-pub(crate) fn open(globals: &Globals, run: &str) -> Result<(Ledger, RunRecord), Failure> {
+/// Opens the ledger for a command that changes a recorded run; `recent` finds the one that `last` means. Creates no
+/// ledger if there is none.
+pub(crate) fn open(
+    globals: &Globals,
+    run: &str,
+    recent: impl FnOnce(&Ledger) -> Result<RunId, Failure>,
+) -> Result<(Ledger, RunRecord), Failure> {
     let directory = state::directory(globals)?;
     Ledger::open_existing(&directory)?;
     let ledger = Ledger::open(&directory)?;
-    let record = ledger.run(ledger.resolve_run(run)?)?;
+    let run = match run {
+        "last" => recent(&ledger)?,
+        run => ledger.resolve_run(run)?,
+    };
+    let record = ledger.run(run)?;
     Ok((ledger, record))
 }
 
@@ -398,7 +407,7 @@ impl Work {
         if streams {
             let display = display.clone();
             plan.settings.world.hear = Some(Arc::new(move |host, stream, bytes| {
-                display.hear(host, stream, bytes)
+                display.hear(host, stream, bytes);
             }));
         }
         let (end, view, watched, unread) = runtime.block_on(async {

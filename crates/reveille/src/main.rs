@@ -33,6 +33,7 @@ mod log;
 mod options;
 mod printer;
 mod prompt;
+mod recent;
 mod render;
 mod runtime;
 mod state;

@@ -221,20 +221,17 @@ impl Notes {
             };
             let mut hosts = std::mem::take(&mut story.hosts);
             story.told_ms = now_ms;
-            let (host, words) = match &story.first {
-                Some(first) => {
-                    let list = names::fold_up_to(hosts.iter().map(HostName::as_str), HOSTS);
-                    (None, format!("{} more like {first}: {list}", hosts.len()))
+            let (host, words) = if let Some(first) = &story.first {
+                let list = names::fold_up_to(hosts.iter().map(HostName::as_str), HOSTS);
+                (None, format!("{} more like {first}: {list}", hosts.len()))
+            } else {
+                let first = hosts.remove(0);
+                story.first = Some(first.clone());
+                if !hosts.is_empty() {
+                    story.hosts = hosts;
+                    self.untold.push(key.clone());
                 }
-                None => {
-                    let first = hosts.remove(0);
-                    story.first = Some(first.clone());
-                    if !hosts.is_empty() {
-                        story.hosts = hosts;
-                        self.untold.push(key.clone());
-                    }
-                    (Some(first), story.words.clone())
-                }
+                (Some(first), story.words.clone())
             };
             notes.push(Note {
                 at_ms: now_ms,

@@ -35,14 +35,8 @@ pub enum Key {
     Escape,
     /// Backspace.
     Backspace,
-    /// Arrow up or down, by this many lines.
+    /// By this many lines down, or up if negative; `isize::MIN` is the first line, `isize::MAX` the last.
     Move(isize),
-    /// A page up or down.
-    Page(isize),
-    /// The first or the last line.
-    First,
-    /// See [`Key::First`].
-    Last,
 }
 
 /// What the program has to do after a key.
@@ -84,6 +78,7 @@ pub struct Wanted {
 
 /// The state of `top`.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the operator's")]
 pub struct Top {
     tab: Tab,
     sort: Sort,
@@ -283,9 +278,6 @@ impl Top {
             Key::Char('g') => self.go(isize::MIN),
             Key::Char('G') => self.go(isize::MAX),
             Key::Move(by) => self.go(by),
-            Key::Page(by) => self.go(by),
-            Key::First => self.go(isize::MIN),
-            Key::Last => self.go(isize::MAX),
             Key::Enter => self.open(false),
             Key::Char('l') => match &mut self.open {
                 Some(wanted) => {

@@ -219,6 +219,10 @@ pub(crate) struct ExecArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct RunArgs {
     /// Job file
     pub(crate) job: PathBuf,

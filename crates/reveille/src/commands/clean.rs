@@ -14,7 +14,7 @@ use crate::cli::{CleanArgs, Globals};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::runtime::runtime;
-use crate::{launch, state};
+use crate::{launch, recent, state};
 
 /// How long tombstones stay after the end of a run, because a delayed start may still arrive.
 const TOMBSTONES: Duration = Duration::from_hours(24);
@@ -24,7 +24,7 @@ const AT_ONCE: u32 = 64;
 const NAMES: usize = 20;
 
 pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let (ledger, record) = launch::open(globals, &args.which.run)?;
+    let (ledger, record) = launch::open(globals, &args.which.run, recent::newest)?;
     let run = record.run;
     if record.state != RunState::Closed {
         return Err(Failure::usage(format!(

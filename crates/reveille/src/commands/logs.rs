@@ -16,6 +16,7 @@ use crate::cli::{Format, Globals, LogsArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::fold::lost;
+use crate::runtime::runtime;
 use crate::state;
 
 /// How often `--follow` looks.
@@ -94,13 +95,13 @@ fn find_step(text: &str, steps: &[String]) -> Result<u32, Failure> {
         .and_then(|number| number.checked_sub(1));
     let found = named.or(numbered.filter(|index| *index < steps.len()));
     found.and_then(|index| u32::try_from(index).ok()).ok_or_else(|| {
-        let names: Vec<String> = steps
+        let quoted: Vec<String> = steps
             .iter()
             .map(|name| format!("`{}`", harmless::line(name)))
             .collect();
         Failure::usage(format!(
             "--step {text}: the run has no such step; its steps are {}",
-            names.join(", ")
+            quoted.join(", ")
         ))
     })
 }
@@ -217,6 +218,7 @@ impl Logs<'_> {
 
     /// Prints what comes, until the run is closed or interrupted.
     fn follow(&mut self, hosts: &[HostName]) -> Result<(), Failure> {
+        let runtime = runtime(1)?;
         loop {
             let run = self.record.run;
             let over = self.ledger.run(run)?.state == RunState::Closed || self.ledger.holder(run)?.is_none();
@@ -237,7 +239,7 @@ impl Logs<'_> {
             if over || self.printer.is_closed() {
                 return Ok(());
             }
-            std::thread::sleep(LOOK);
+            runtime.block_on(tokio::time::sleep(LOOK));
         }
     }
 

@@ -4,12 +4,12 @@ use reveille_account::{Exit, RunState};
 
 use crate::cli::{Globals, ResumeArgs};
 use crate::failure::Failure;
-use crate::launch;
 use crate::printer::Printer;
 use crate::render::end::Ended;
+use crate::{launch, recent};
 
 pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let (ledger, record) = launch::open(globals, &args.which.run)?;
+    let (ledger, record) = launch::open(globals, &args.which.run, recent::to_resume)?;
     let run = record.run;
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == RunState::Closed {

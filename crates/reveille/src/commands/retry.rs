@@ -9,10 +9,10 @@ use reveille_text::counted;
 use crate::cli::{Globals, RetryArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::{launch, state};
+use crate::{launch, recent, state};
 
 pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let (ledger, record) = launch::open(globals, &args.resume.which.run)?;
+    let (ledger, record) = launch::open(globals, &args.resume.which.run, recent::to_retry)?;
     let run = record.run;
     let account = ledger.account(run)?;
     if account.pending + account.running > 0 {

@@ -153,6 +153,7 @@ fn leave() {
     let _ = disable_raw_mode();
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
 fn failed(error: io::Error) -> Failure {
     Failure::System(format!("can't use the terminal: {error}"))
 }
@@ -343,6 +344,7 @@ impl<'a> Watch<'a> {
 }
 
 /// A line of output.
+#[expect(clippy::needless_pass_by_value, reason = "it is given to `map`")]
 fn line_of(said: reveille_view::Said) -> Line {
     let role = if said.mark == Mark::Stderr {
         Role::Odd
@@ -362,10 +364,10 @@ fn translated(key: KeyEvent) -> Option<Key> {
         KeyCode::Backspace => Key::Backspace,
         KeyCode::Up => Key::Move(-1),
         KeyCode::Down => Key::Move(1),
-        KeyCode::PageUp => Key::Page(-page.max(1)),
-        KeyCode::PageDown => Key::Page(page.max(1)),
-        KeyCode::Home => Key::First,
-        KeyCode::End => Key::Last,
+        KeyCode::PageUp => Key::Move(-page.max(1)),
+        KeyCode::PageDown => Key::Move(page.max(1)),
+        KeyCode::Home => Key::Move(isize::MIN),
+        KeyCode::End => Key::Move(isize::MAX),
         _ => return None,
     })
 }

@@ -37,14 +37,15 @@ fn read(ask: &Sender<usize>) {
         }
         // A process in the background that reads from its terminal is stopped.
         if tcgetpgrp(&stdin).ok() != Some(getpgrp()) {
-            std::thread::sleep(LOOK);
+            // Nothing to wait for but time.
+            let _ = poll(&mut [], Some(&look));
             continue;
         }
         let mut typed = [0; 1024];
         match rustix::io::read(&stdin, &mut typed) {
             Ok(0) | Err(_) => return,
             Ok(count) => {
-                let lines = typed[..count].iter().filter(|byte| **byte == b'\n').count();
+                let lines = typed[..count].split(|byte| *byte == b'\n').count() - 1;
                 if lines > 0 && ask.blocking_send(lines).is_err() {
                     return;
                 }

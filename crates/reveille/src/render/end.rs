@@ -553,10 +553,10 @@ impl Screen<'_> {
             .collect();
         let longest = names.iter().map(|name| cells(name)).max().unwrap_or(0);
         let name = longest.min(width.saturating_sub(indent + numbers(&columns)).clamp(8, 40));
-        let heads: String = columns
-            .iter()
-            .map(|(head, width)| format!("{head:>width$}"))
-            .collect();
+        let heads = columns.iter().fold(String::new(), |mut heads, (head, width)| {
+            let _ = write!(heads, "{head:>width$}");
+            heads
+        });
         let (label, rest) = if indent == LABEL {
             (LABEL, name)
         } else {

@@ -75,9 +75,12 @@ impl Live {
                 self.display.step(host, Mark::Starts, name);
             }
             EventKind::StepFinished { class, .. } => {
-                let words = step_ended(&event.kind).map_or_else(String::new, |(step, words)| match several {
-                    true => format!("{}: {words}", self.view.step_name(step)),
-                    false => words,
+                let words = step_ended(&event.kind).map_or_else(String::new, |(step, words)| {
+                    if several {
+                        format!("{}: {words}", self.view.step_name(step))
+                    } else {
+                        words
+                    }
                 });
                 // The end of a single command that succeeded says nothing.
                 let is_worth = several || class.status() != Status::Success;

@@ -143,7 +143,7 @@ impl LeftOut {
     }
 
     fn output(&self, host: &HostName, bytes: &[u8]) {
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = bytes.split(|byte| *byte == b'\n').count() as u64 - 1;
         let mut of_hosts = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         *of_hosts.lines.entry(host.clone()).or_default() += lines.max(1);
         of_hosts.torn.insert(host.clone());
@@ -341,7 +341,7 @@ impl Screen {
             if gauge.waiting() == 0
                 && let Some(words) = self.left_out.words(&self.logs)
             {
-                self.note(words.lines().map(str::to_owned).collect());
+                self.note(&words.lines().map(str::to_owned).collect::<Vec<_>>());
             }
             if written.is_err() {
                 result = written;
@@ -402,14 +402,14 @@ impl Screen {
         match (&mut self.terminal, block) {
             (Some(terminal), Some((block, progress))) => terminal.draw(&above, block, Some(progress)),
             _ if above.is_empty() => {}
-            _ => self.note(above),
+            _ => self.note(&above),
         }
         result
     }
 
-    fn note(&mut self, lines: Vec<String>) {
+    fn note(&mut self, lines: &[String]) {
         match &mut self.terminal {
-            Some(terminal) => terminal.above(&lines),
+            Some(terminal) => terminal.above(lines),
             None => self.printer.note(&lines.join("\n")),
         }
     }

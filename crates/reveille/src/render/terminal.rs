@@ -66,12 +66,12 @@ impl Terminal {
         }
         let mut text = String::new();
         text.push_str(TOGETHER.0);
-        self.to_the_first_line(&mut text);
+        self.go_to_the_first_line(&mut text);
         for line in above {
-            let _ = write!(text, "{line}\u{1b}[K\n");
+            let _ = writeln!(text, "{line}\u{1b}[K");
         }
         for line in &block {
-            let _ = write!(text, "{}\u{1b}[K\n", self.printer.painted(line));
+            let _ = writeln!(text, "{}\u{1b}[K", self.printer.painted(line));
         }
         text.push_str("\u{1b}[J");
         self.add_progress(&mut text, progress);
@@ -92,7 +92,7 @@ impl Terminal {
             return;
         }
         let mut text = String::new();
-        self.to_the_first_line(&mut text);
+        self.go_to_the_first_line(&mut text);
         text.push_str("\u{1b}[J");
         self.add_progress(&mut text, None);
         self.shown.clear();
@@ -100,7 +100,7 @@ impl Terminal {
     }
 
     /// Moves the cursor to where the block begins. A terminal that has become narrower has broken its lines.
-    fn to_the_first_line(&mut self, text: &mut String) {
+    fn go_to_the_first_line(&mut self, text: &mut String) {
         let columns = size().columns.max(1);
         let rows = self
             .shown

@@ -678,3 +678,78 @@ fn logs_are_of_hosts_steps_and_rounds() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn a_command_in_between_does_not_hide_a_failed_job() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "name: deploy\nsteps: [{run: 'test {{ inventory_hostname }} = a'}]\n",
+    );
+    let exec = |command: &str, code: i32| {
+        let arguments = ["exec", "-w", "a,b,c", "--transport", "local", "--", command];
+        reveille.run(&arguments).expect(code)
+    };
+    let last = || {
+        let arguments = ["hosts", "-w", "a,b,c", "-l", "@last:failed"];
+        reveille.run(&arguments)
+    };
+    exec("exit 3", 3);
+    assert_eq!(last().expect(0).stdout, "a\nb\nc\n");
+    let run = ["run", &job, "-w", "a,b,c", "--transport", "local"];
+    let ended = reveille.run(&run).expect(3);
+    let typed = format!("reveille run {job} -w a,b,c --transport local -l @");
+    assert!(ended.stderr.contains(&typed), "{}", ended.stderr);
+    exec("true", 0);
+    // The command has no failed hosts, so the job is meant.
+    let found = last().expect(0);
+    assert_eq!(found.stdout, "b\nc\n");
+    assert!(found.stderr.contains(", run deploy\n"), "{}", found.stderr);
+    let ended = reveille.run(&["retry"]).expect(3);
+    assert!(ended.stderr.contains("deploy"), "{}", ended.stderr);
+    exec("exit 4", 3);
+    assert_eq!(last().expect(0).stdout, "a\nb\nc\n");
+    let refused = reveille.run(&["retry"]).expect(2);
+    for words in ["name the run to retry", "# run deploy", "# exec exit 4"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    // The command that reads job and inventory again works as it was printed.
+    let again = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("reads the job"))
+        .unwrap();
+    let words: Vec<&str> = again
+        .split_once(" # ")
+        .unwrap()
+        .0
+        .split_whitespace()
+        .skip(1)
+        .collect();
+    reveille.file("job.yaml", "name: deploy\nsteps: [{run: 'true'}]\n");
+    let mut arguments = words;
+    arguments.extend(["--format", "json"]);
+    let summary = reveille.run(&arguments).expect(0).json();
+    assert_eq!(summary["account"]["total"], 2, "{summary}");
+}
+
+#[test]
+fn options_of_other_tools_are_answered() {
+    let reveille = Reveille::new();
+    for (arguments, answer) in [
+        (
+            &["run", "job.yaml", "--forks", "5"][..],
+            "the number of hosts at once is -c N",
+        ),
+        (
+            &["exec", "-f", "10", "--", "true"],
+            "the number of hosts at once is -c N",
+        ),
+        (&["exec", "-g", "web", "--", "true"], "choose groups by -l GROUP"),
+        (&["run", "job.yaml", "--syntax-check"], "reveille lint FILE"),
+        (&["run", "job.yaml", "--extra-vars=a=1"], "set variables by -e"),
+    ] {
+        let ended = reveille.run(arguments).expect(2);
+        assert!(ended.stderr.contains(answer), "{}", ended.stderr);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::{Reveille, binary};
@@ -13,6 +13,8 @@ struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     /// Everything that was written.
     written: Arc<Mutex<Vec<u8>>>,
+    /// Told when more has been written.
+    more: Arc<Condvar>,
 }
 
 impl Terminal {
@@ -48,35 +50,36 @@ impl Terminal {
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let mut output = child.stdout.take().unwrap();
         let (of_thread, all) = (Arc::clone(&screen), Arc::clone(&written));
+        let more = Arc::<Condvar>::default();
+        let told = Arc::clone(&more);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 of_thread.lock().unwrap().process(&bytes[..count]);
                 all.lock().unwrap().extend_from_slice(&bytes[..count]);
+                told.notify_all();
             }
         });
         Self {
             child,
             screen,
             written,
+            more,
         }
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
     }
 
     /// Waits until the screen shows something.
     #[track_caller]
     fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
+        let mut screen = self.screen.lock().unwrap();
         loop {
-            let text = self.text();
+            let text = screen.screen().contents();
             if is_there(&text) {
                 return text;
             }
             assert!(began.elapsed() < Duration::from_mins(1), "no {what} in:\n{text}");
-            std::thread::sleep(Duration::from_millis(5));
+            (screen, _) = self.more.wait_timeout(screen, Duration::from_secs(1)).unwrap();
         }
     }
 
