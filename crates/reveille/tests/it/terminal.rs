@@ -160,7 +160,11 @@ fn a_block_shows_the_run_and_wraps_no_line() {
             let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(joined.contains(&words), "{words} at {columns}:\n{text}");
         }
-        let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        // Commands to copy are one line each.
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains("reveille r") && !line.contains("web[01-06]"));
+        let longest = lines.map(|line| line.chars().count()).max().unwrap_or(0);
         assert!(longest < usize::from(columns), "{longest} of {columns}:\n{text}");
     }
 }
