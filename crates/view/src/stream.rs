@@ -337,7 +337,8 @@ mod tests {
                 .iter()
                 .map(|line| if line.starts_with('+') { line[2..].to_owned() } else { format!("\n{}", &line[2..]) })
                 .collect();
-            let expected: String = text.lines().map(|line| format!("\n{line}")).collect();
+            let lines: Vec<&str> = text.lines().collect();
+            let expected = if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) };
             proptest::prop_assert_eq!(parts, expected);
         }
     }

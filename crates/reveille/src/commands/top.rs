@@ -25,6 +25,8 @@ use crate::state;
 
 /// How often new events are read.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a signal waits for the main thread.
+const GONE: Duration = Duration::from_secs(1);
 /// Lines that are kept of a host's output.
 const LINES: usize = 5000;
 
@@ -81,6 +83,11 @@ fn ended_by_signal() -> Result<Arc<AtomicBool>, Failure> {
                     _ = interrupt.recv() => {}
                 }
                 of_thread.store(true, Ordering::Relaxed);
+                // The reader of keys never returns from a terminal that is gone.
+                tokio::time::sleep(GONE).await;
+                leave();
+                #[expect(clippy::disallowed_methods, reason = "the main thread does not return")]
+                std::process::exit(i32::from(Exit::Success.code()));
             });
         })
         .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;

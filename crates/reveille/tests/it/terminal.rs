@@ -24,10 +24,12 @@ impl Terminal {
     }
 
     fn start_in(reveille: &Reveille, columns: u16, rows: u16, words: &str, locale: &str) -> Self {
-        let line = format!(
-            "stty cols {columns} rows {rows}; LC_ALL={locale} exec {} {words}",
-            binary().display()
-        );
+        let program = format!("exec {} {words}", binary().display());
+        Self::start_program(reveille, columns, rows, &program, locale)
+    }
+
+    fn start_program(reveille: &Reveille, columns: u16, rows: u16, program: &str, locale: &str) -> Self {
+        let line = format!("stty cols {columns} rows {rows}; export LC_ALL={locale}; {program}");
         let mut command = reveille.command(&[]);
         let environment: Vec<_> = command
             .get_envs()
@@ -381,4 +383,30 @@ fn a_signal_ends_top_and_restores_the_terminal() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn top_ends_when_its_terminal_goes_away() {
+    let reveille = Reveille::new();
+    reveille
+        .run(&["exec", "-w", "a,b", "--transport", "local", "--", "true"])
+        .expect(0);
+    let pid = reveille.path().join("pid");
+    // The shell becomes the program, with the same process id.
+    let line = format!(
+        "echo $$ > {}; exec {} top last",
+        pid.display(),
+        binary().display()
+    );
+    let mut terminal = Terminal::start_program(&reveille, 80, 24, &line, "C.UTF-8");
+    terminal.until("hosts", |text| text.contains("[1 Hosts]"));
+    let pid = std::fs::read_to_string(pid).unwrap();
+    terminal.child.kill().unwrap();
+    terminal.child.wait().unwrap();
+    let began = Instant::now();
+    let process = std::path::PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    while std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(began.elapsed() < Duration::from_mins(1), "top still runs");
+        std::thread::yield_now();
+    }
 }
