@@ -625,7 +625,12 @@ async fn listen(
     display: render::outlet::Display,
     ask: tokio::sync::mpsc::Sender<usize>,
 ) {
-    let (Ok(mut signals), Ok(mut questions)) = (Signals::new(), signal(SignalKind::user_defined1())) else {
+    let continues = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+    let (Ok(mut signals), Ok(mut questions), Ok(mut continues)) = (
+        Signals::new(),
+        signal(SignalKind::user_defined1()),
+        signal(continues),
+    ) else {
         display.lines(vec![
             "warning: can't listen for signals: Ctrl-C ends the program at once".to_owned(),
         ]);
@@ -641,6 +646,7 @@ async fn listen(
                     stopper.ask(Stop::Now);
                 }
             }
+            _ = continues.recv() => display.resumed(),
             _ = questions.recv() => {
                 // If a question waits already, one answer is enough.
                 let _ = ask.try_send(0);

@@ -65,6 +65,8 @@ enum Piece {
     },
     /// The operator has pressed Enter.
     Typed,
+    /// The program goes on after it was stopped.
+    Resumed,
 }
 
 /// Receives the result of a thread.
@@ -253,6 +255,11 @@ impl Display {
         self.give(Piece::Typed);
     }
 
+    /// The program goes on after it was stopped (Ctrl-Z).
+    pub(crate) fn resumed(&self) {
+        self.give(Piece::Resumed);
+    }
+
     fn give(&self, piece: Piece) {
         if self.gauge.waiting() >= MOST {
             self.left_out.piece();
@@ -361,6 +368,11 @@ impl Screen {
             Piece::Typed => {
                 if let Some(terminal) = &mut self.terminal {
                     terminal.typed();
+                }
+            }
+            Piece::Resumed => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.resumed();
                 }
             }
             Piece::Heard {

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::io;
 
 use reveille_view::{Line, Size};
-use rustix::termios::tcgetwinsize;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
 use crate::printer::Printer;
 
@@ -56,8 +57,22 @@ impl Terminal {
         self.typed += 1;
     }
 
+    /// The program goes on after it was stopped: the shell has written below the block, which stays where it is.
+    pub(crate) fn resumed(&mut self) {
+        self.shown.clear();
+        self.typed = 0;
+    }
+
     /// Replaces the block, after lines that stay above it.
     pub(crate) fn draw(&mut self, above: &[String], mut block: Vec<Line>, progress: Option<Progress>) {
+        if !in_foreground() {
+            // The terminal belongs to another program, such as the shell.
+            self.resumed();
+            if !above.is_empty() {
+                self.printer.note(&above.join("\n"));
+            }
+            return;
+        }
         // It grows and never shrinks, so that nothing jumps.
         self.tallest = self.tallest.max(block.len());
         block.resize(self.tallest, Line::new());
@@ -88,6 +103,9 @@ impl Terminal {
 
     /// Removes the block, so that something else can be written.
     pub(crate) fn clear(&mut self) {
+        if !in_foreground() {
+            return;
+        }
         if self.shown.is_empty() && self.typed == 0 && self.progress.is_none() {
             return;
         }
@@ -123,6 +141,11 @@ impl Terminal {
             None => write!(text, "\u{1b}]9;4;0;\u{7}"),
         };
     }
+}
+
+/// Whether the terminal on standard error listens to this program; also if it has no foreground.
+fn in_foreground() -> bool {
+    tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
 }
 
 /// The size of the terminal on standard error; 80 × 24 if it is unknown.
