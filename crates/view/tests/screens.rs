@@ -56,6 +56,7 @@ impl Told {
     }
 
     fn event(&mut self, seconds: u64, host: Option<HostName>, kind: EventKind) {
+        let before = self.now;
         self.now = self.now.max(BEGIN + seconds * 1000);
         self.seq += 1;
         let event = Event {
@@ -72,8 +73,10 @@ impl Told {
         self.view.take(&event);
         let notes = self.notes.take(&event, &self.view);
         self.lines.extend(notes);
-        let due = self.notes.due(self.now, false);
-        self.lines.extend(due);
+        if self.now > before {
+            let due = self.notes.due(self.now, false);
+            self.lines.extend(due);
+        }
     }
 
     fn dispatch(&mut self, seconds: u64, host: &str) {
