@@ -139,6 +139,7 @@ struct Indexed {
 enum Done {
     #[default]
     Not,
+    Started,
     Ok,
     Changed,
     Skipped,
@@ -250,10 +251,7 @@ impl RunView {
 
     /// Running hosts that have not come to a step.
     pub fn before_step(&self, step: u32) -> u64 {
-        let is_before = |host: &&HostView| {
-            host.results.get(step as usize) == Some(&Done::Not)
-                && !matches!(host.doing, Doing::Step(now) | Doing::Reconnecting(now) if now == step)
-        };
+        let is_before = |host: &&HostView| host.results.get(step as usize) == Some(&Done::Not);
         self.hosts.values().filter(is_before).count() as u64
     }
 
@@ -431,6 +429,7 @@ impl RunView {
             }),
             EventKind::StepStarted { step, attempt, .. } => {
                 self.undo(host, step.index);
+                self.settle(host, step.index, Done::Started, None);
                 self.change(host, now, |view| {
                     view.doing = Doing::Step(step.index);
                     view.attempt = *attempt;
@@ -613,7 +612,7 @@ impl RunView {
             return;
         };
         let number = match done {
-            Done::Not => return,
+            Done::Not | Done::Started => return,
             Done::Ok => &mut step.ok,
             Done::Changed => &mut step.changed,
             Done::Skipped => &mut step.skipped,
@@ -623,6 +622,17 @@ impl RunView {
     }
 
     fn end(&mut self, host: &HostName, outcome: &Outcome) {
+        let failed = matches!(outcome.status(), Status::Failed | Status::Quarantined);
+        if let Some(step) = outcome.step.as_ref().filter(|_| failed) {
+            // An attempt that was lost has no result of its own, and some steps fail before they start.
+            let before = self.result(host, step.index).copied();
+            if matches!(before, Some(Done::Not | Done::Started)) {
+                self.settle(host, step.index, Done::Failed, None);
+                if let Some(step) = self.steps.get_mut(step.index as usize) {
+                    step.not_started += u64::from(before == Some(Done::Not));
+                }
+            }
+        }
         let view = self.remove(host);
         self.ended.add(outcome.status());
         self.ended_here += 1;

@@ -16,8 +16,10 @@ pub struct StepView {
     pub changed: u64,
     /// Hosts on which it was skipped.
     pub skipped: u64,
-    /// Hosts on which its last attempt failed.
+    /// Hosts that failed in it.
     pub failed: u64,
+    /// Of those, hosts on which it failed before it started.
+    pub not_started: u64,
     /// How long each attempt took, in milliseconds.
     durations: Vec<u32>,
     /// The 95th percentile, and the number of durations that it was computed from.
@@ -47,7 +49,7 @@ impl StepView {
 
     /// Hosts on which an attempt of it has ended.
     pub fn ran(&self) -> u64 {
-        self.ok + self.changed + self.failed
+        (self.ok + self.changed + self.failed).saturating_sub(self.not_started)
     }
 
     /// Adds how long an attempt took.

@@ -335,9 +335,34 @@ fn the_counts_are_the_hosts() {
     assert_eq!(view.steps[1].running, 41, "{:?}", view.steps[1]);
     assert_eq!(
         (view.steps[1].ran(), view.steps[1].changed, view.steps[1].failed),
-        (47, 40, 7)
+        (47, 40, 8)
     );
     assert_eq!(view.changed, 40);
+}
+
+#[test]
+fn a_step_that_was_lost_or_never_started_has_failed() {
+    let mut told = Told::new(3, Detail::Usual);
+    let of_step = |class| Outcome {
+        step: Some(step(1)),
+        ..Outcome::new(class, "")
+    };
+    for host in ["lost", "unstarted", "left"] {
+        told.dispatch(1, host);
+    }
+    told.start(2, "lost", 1);
+    let lost = EventKind::StepLost {
+        step: step(1),
+        attempt: 1,
+        loss: reveille_account::Loss::Gone,
+        message: "its process is gone".to_owned(),
+    };
+    told.host(3, "lost", lost);
+    told.end(4, "lost", of_step(Class::EarlyExit));
+    told.end(4, "unstarted", of_step(Class::BecomeFailed));
+    let install = &told.view.steps[1];
+    assert_eq!((install.ran(), install.failed), (1, 2));
+    assert_eq!(told.view.before_step(1), 1);
 }
 
 #[test]

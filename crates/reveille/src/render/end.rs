@@ -526,7 +526,7 @@ impl Screen<'_> {
     fn write_steps(&self, words: &mut String) {
         let steps = self.view.steps.iter().zip(0u32..);
         let steps: Vec<_> = steps
-            .filter(|(step, _)| step.ran() + step.skipped + step.running > 0)
+            .filter(|(step, _)| step.ran() + step.failed + step.skipped + step.running > 0)
             .collect();
         if steps.is_empty() {
             return;
