@@ -454,7 +454,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "TIME|DATE")]
     pub(crate) since: Option<String>,
     /// Only runs that this command started
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["exec", "run", "copy", "fetch", "ping", "drill"])]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["exec", "run", "check", "copy", "fetch", "ping", "drill"])]
     pub(crate) kind: Vec<String>,
     /// At most the N newest
     #[arg(short, long, value_name = "N")]

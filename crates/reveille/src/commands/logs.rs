@@ -239,7 +239,7 @@ impl Logs<'_> {
             if over || self.printer.is_closed() {
                 return Ok(());
             }
-            runtime.block_on(tokio::time::sleep(LOOK));
+            runtime.block_on(async { tokio::time::sleep(LOOK).await });
         }
     }
 

@@ -109,9 +109,7 @@ impl Ended<'_> {
         }
         let data = printer.of_data(report);
         let kind = summary.record.spec.kind;
-        let outputs = if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch)
-            && (self.folded || data.data_on_terminal())
-        {
+        let outputs = if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && self.folded {
             let hosts = summary.hosts_without_steps().filter_map(|host| {
                 host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
                     .transpose()

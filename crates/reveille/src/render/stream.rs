@@ -82,7 +82,10 @@ impl StreamOut {
     pub(crate) fn laid_out(&self, said: Vec<Said>) -> (Vec<String>, Vec<String>) {
         let (mut data, mut errors) = (Vec::new(), Vec::new());
         let width = terminal::size().columns.saturating_sub(1).clamp(20, WIDEST);
-        for said in said {
+        for mut said in said {
+            if self.printer.ci {
+                said.text = said.text.replace("##[", "# #[");
+            }
             if self.on_terminal {
                 self.on_terminal(&said, width, &mut data);
             } else {

@@ -753,3 +753,34 @@ fn options_of_other_tools_are_answered() {
         assert!(ended.stderr.contains(answer), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn logs_follow_a_run_until_it_ends() {
+    let reveille = Reveille::new();
+    let go = reveille.path().join("go");
+    let command = format!(
+        "echo before; while [ ! -e {} ]; do sleep 0.02; done; echo after",
+        go.display()
+    );
+    let mut run = reveille
+        .command(&["exec", "-w", "a,b", "--transport", "local", "-q", "--", &command])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !reveille.run(&["logs", "a"]).stdout.contains("| before") {}
+    let follower = reveille
+        .command(&["logs", "--follow", "a"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    let ended = Ended::of(&follower.wait_with_output().unwrap()).expect(0);
+    assert!(
+        ended.stdout.contains("| before\n") && ended.stdout.contains("| after\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stdout.contains("success (ok)"), "{}", ended.stdout);
+}
