@@ -461,15 +461,19 @@ fn a_retry_refuses_to_start_without_the_secrets_of_its_hosts() {
         let without = format!("{without} ansible_connection=local\n");
         reveille.file("hosts.ini", &with);
         reveille.run(&command).expect(3);
+        let runs = reveille
+            .run(&["runs", "--number", "1", "--format", "json"])
+            .json();
+        let id = runs["runs"][0]["run_id"].as_str().unwrap();
         reveille.file("hosts.ini", &without);
-        let refused = reveille.run(&["retry"]).expect(2);
+        let refused = reveille.run(&["retry", id]).expect(2);
         assert!(
             refused.stderr.contains(wanted),
             "{with}{without}{}",
             refused.stderr
         );
         reveille.file("hosts.ini", &with);
-        let again = reveille.run(&["retry"]).expect(3);
+        let again = reveille.run(&["retry", id]).expect(3);
         assert!(again.stderr.contains("exit status 7"), "{}", again.stderr);
     }
 }
