@@ -161,6 +161,12 @@ impl Top {
         }
     }
 
+    /// Another round begins, with a view of its own.
+    pub fn begin(&mut self) {
+        self.ended.clear();
+        self.events.clear();
+    }
+
     /// The run is in this state, and a controller works on it or not.
     pub fn state(&mut self, state: RunState, held: bool) {
         self.state = (state, held);

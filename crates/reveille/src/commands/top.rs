@@ -169,6 +169,9 @@ fn failed(error: io::Error) -> Failure {
 struct Watch<'a> {
     ledger: &'a Ledger,
     run: RunId,
+    recipe: RunRecipe,
+    /// The round that is shown.
+    round: u32,
     view: RunView,
     top: Top,
     clock: Clock,
@@ -189,11 +192,13 @@ impl<'a> Watch<'a> {
         Ok(Self {
             ledger,
             run,
+            round: record.round,
             view,
             top: Top::new(option),
             clock: Clock::here(),
             seen,
             steps: recipe.job.steps.iter().map(|step| step.name.clone()).collect(),
+            recipe,
             verbose: printer.verbose > 0,
             given: None,
         })
@@ -263,8 +268,15 @@ impl<'a> Watch<'a> {
 
     /// Takes the events that are new.
     fn look(&mut self) -> Result<(), Failure> {
-        let state = self.ledger.run(self.run)?.state;
-        let held = self.ledger.holder(self.run)?.is_some();
+        let record = self.ledger.run(self.run)?;
+        let (state, held) = (record.state, self.ledger.holder(self.run)?.is_some());
+        if record.round != self.round {
+            // Outcomes of the round before count only for hosts that are not on the new roll.
+            let planned = self.ledger.account(self.run)?.planned;
+            (self.view, self.seen) = view::begin(self.ledger, self.run, planned, &self.recipe)?;
+            self.round = record.round;
+            self.top.begin();
+        }
         loop {
             let events = self.ledger.events_after(self.run, self.seen, None)?;
             let Some(last) = events.last() else { break };

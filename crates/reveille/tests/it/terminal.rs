@@ -367,6 +367,43 @@ fn top_watches_a_run_and_restores_the_terminal() {
 }
 
 #[test]
+fn top_goes_on_with_a_retry() {
+    let reveille = Reveille::new();
+    let gate = reveille.path().join("go");
+    let job = reveille.file(
+        "job.yaml",
+        format!(
+            "name: deploy\nsteps:\n  - {{run: 'test {{{{ inventory_hostname }}}} != b || {{ while [ -e {0}.wait ] && [ ! -e {0} ]; \
+             do sleep 0.02; done; false; }}'}}\n",
+            gate.display()
+        ),
+    );
+    reveille
+        .run(&["run", &job, "-w", "a,b,c", "--transport", "local"])
+        .expect(3);
+    let mut terminal = Terminal::start(&reveille, 80, 24, "top last");
+    terminal.until("end", |text| {
+        text.contains("3/3") && text.contains("ok 2   failed 1")
+    });
+    reveille.file("go.wait", "");
+    let mut retry = reveille
+        .command(&["retry", "-q"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    terminal.until("retry", |text| {
+        text.contains("2/3") && text.contains("ok 2   failed 0   running 1")
+    });
+    reveille.file("go", "");
+    assert_eq!(retry.wait().unwrap().code(), Some(3));
+    terminal.until("end", |text| {
+        text.contains("closed") && text.contains("3/3") && text.contains("ok 2   failed 1")
+    });
+    terminal.press(b"q");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_signal_ends_top_and_restores_the_terminal() {
     let reveille = Reveille::new();
     reveille
