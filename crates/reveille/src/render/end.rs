@@ -275,7 +275,13 @@ impl Screen<'_> {
             ));
         }
         rows.extend(self.allowed.clone().map(|allowed| ("allowed", plain(allowed))));
-        if self.is_job()
+        if summary.record.spec.kind == RunKind::Check {
+            let hosts = counted(self.view.changed, "host");
+            rows.push((
+                "check",
+                plain(format!("{hosts} would change; nothing was changed")),
+            ));
+        } else if self.is_job()
             && let Some(changed) = changed(self.view, recovered)
         {
             rows.push(("changed", plain(changed)));
