@@ -1,7 +1,7 @@
 //! Answers to the options of other tools, for those who type them out of habit.
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory as _};
 
 use crate::cli::Cli;
 
@@ -14,8 +14,11 @@ const ANSWERS: &[(&[&str], &str)] = &[
     (&["-g", "--group"], "choose groups by -l GROUP, with -i INVENTORY"),
     (&["-x", "--exclude"], "exclude hosts by a pattern: -l 'all:!HOST'"),
     (&["-X"], "exclude groups by a pattern: -l 'all:!GROUP'"),
-    (&["-C"], "ask the hosts what would change: --check"),
-    (&["-D"], "show how texts would change: --diff"),
+    (
+        &["-C"],
+        "reveille run JOB --check asks the hosts what would change",
+    ),
+    (&["-D"], "reveille run JOB --diff shows how texts change"),
     (
         &["-m", "--module-name"],
         "there are no modules: reveille exec runs commands, reveille copy sends files",
@@ -46,18 +49,18 @@ const ANSWERS: &[(&[&str], &str)] = &[
     ),
     (
         &["--timeout", "-t"],
-        "--connect-timeout limits connecting, --total and --idle the command",
+        "--connect-timeout limits connecting, exec --total the command; --tags chooses steps of a job",
     ),
     (
         &["--command_timeout", "--exec-timeout"],
-        "limit the command by --total TIME",
+        "limit the command by exec --total TIME, a step by its watchdog",
     ),
     (
         &["-L", "-P", "--print", "--no-dshbak", "-N"],
         "print lines as they come by --stream",
     ),
     (
-        &["-b", "--dshbak", "--gather"],
+        &["--dshbak", "--gather"],
         "like outputs are grouped without an option",
     ),
     (&["-H", "--host"], "name hosts by -w HOST,HOST"),
@@ -89,7 +92,7 @@ pub(crate) fn add(error: clap::Error) -> clap::Error {
         return error;
     };
     let usage = error.get(ContextKind::Usage).cloned();
-    let mut answered = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&command());
+    let mut answered = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
     answered.insert(ContextKind::InvalidArg, ContextValue::String(option));
     let tip = clap::builder::StyledStr::from(*answer);
     answered.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
@@ -97,8 +100,4 @@ pub(crate) fn add(error: clap::Error) -> clap::Error {
         answered.insert(ContextKind::Usage, usage);
     }
     answered
-}
-
-fn command() -> Command {
-    Cli::command()
 }
