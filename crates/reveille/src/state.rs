@@ -41,8 +41,9 @@ fn base() -> Option<PathBuf> {
 /// ` --state-dir DIR`, if a command that the screen suggests needs it to find this directory.
 pub(crate) fn option(directory: &Path) -> String {
     let named = std::env::var_os("REVEILLE_STATE_DIR")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
+        .map(PathBuf::from)
+        // A relative one names another directory elsewhere.
+        .filter(|path| path.is_absolute());
     let usual = named.or_else(|| base().map(|base| base.join("reveille")));
     let same =
         |usual: PathBuf| usual == directory || usual.canonicalize().is_ok_and(|usual| usual == directory);
