@@ -167,12 +167,12 @@ impl LeftOut {
         let hosts = std::mem::take(&mut of_hosts.lines);
         if hosts.is_empty() {
             let lines = counted(pieces, "line");
-            return Some(format!("… {lines} not shown, the terminal is too slow"));
+            return Some(format!("… {lines} not shown, because their reader is too slow"));
         }
         let lines = counted(hosts.values().sum::<u64>(), "line");
         let hosts = counted(hosts.len(), "host");
         Some(format!(
-            "… {lines} of {hosts} not shown, the terminal is too slow; the logs have them:\n  {logs}"
+            "… {lines} of {hosts} not shown, because their reader is too slow; the logs have them:\n  {logs}"
         ))
     }
 }
