@@ -28,7 +28,7 @@
 //! vars: {package: tomcat10}
 //! steps:
 //!   - run: apt-get install -y {{ package }}
-//!     skip_if: {command: "dpkg -s {{ package }}"}
+//!     skip_if: {command: "dpkg -s {{ package }} | grep -q 'ok installed'"}
 //!     fatal: [has no installation candidate]
 //! "#;
 //! let job = Job::parse(text, "install.yaml").map_err(|mistakes| mistakes[0].to_string())?;

@@ -16,7 +16,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("action", "write `run: COMMAND`; there are no modules"),
     (
         "apt",
-        "write `run: apt-get install -y NAME` with `skip_if: {command: dpkg -s NAME}`",
+        "write `run: apt-get install -y NAME` with `skip_if: {command: \"dpkg -s NAME | grep -q 'ok installed'\"}`",
     ),
     (
         "args",
