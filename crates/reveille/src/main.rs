@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&cli.globals);
-    let log = start_log(&cli.globals);
+    let log = start_log();
     let exit = match commands::run(cli, &printer) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -104,15 +104,9 @@ fn failed(failure: &Failure) -> ExitCode {
 }
 
 /// Starts the log. If its thread can't be started, nothing is logged.
-fn start_log(globals: &cli::Globals) -> Option<log::Log> {
-    let level = match globals.verbose {
-        0 => "error",
-        1 => "warn",
-        2 => "info,russh=warn",
-        _ => "debug",
-    };
+fn start_log() -> Option<log::Log> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     let log = log::Log::start().ok()?;
     let writer = log.clone();
     // Only a second initialisation in one process fails.

@@ -60,7 +60,9 @@ impl Printer {
             When::Auto if set("NO_COLOR") => false,
             When::Auto => forced || (is_terminal && !dumb),
         };
-        let live = io::stderr().is_terminal() && !dumb && !set("CI") && !set("ACCESSIBLE");
+        // The log would be written across the block.
+        let logs = set("REVEILLE_LOG");
+        let live = io::stderr().is_terminal() && !dumb && !logs && !set("CI") && !set("ACCESSIBLE");
         let quiet = globals.quiet;
         let progress = match globals.progress {
             _ if quiet => Shown::Off,
