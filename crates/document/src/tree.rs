@@ -177,7 +177,30 @@ pub fn read(text: &str, file: &str, kind: &Kind) -> Result<Node, SourceError> {
             max_documents: 1,
         },
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(&error, text, file, kind))
+    let root = serde_saphyr::from_str_with_options(text, options);
+    let mut root: Node = root.map_err(|error| mistake(&error, text, file, kind))?;
+    letters_are_text(&mut root, text);
+    Ok(root)
+}
+
+/// Makes texts of `y` and `n` again, which the parser takes for booleans. Ansible's parser does not, and inventories do not.
+fn letters_are_text(node: &mut Node, text: &str) {
+    match &mut node.value {
+        Value::Truth(_) => {
+            let raw = text.get(node.place.bytes.clone()).unwrap_or_default().trim();
+            if ["y", "Y", "n", "N"].contains(&raw) {
+                node.value = Value::Text(raw.to_owned());
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(|item| letters_are_text(item, text)),
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                letters_are_text(key, text);
+                letters_are_text(value, text);
+            }
+        }
+        Value::Null | Value::Number(_) | Value::Text(_) => {}
+    }
 }
 
 /// Translates the parser's error for the operator.

@@ -280,6 +280,10 @@ mod tests {
                 json!({"a": "b=1", "n": 3, "on": true}),
             ),
             ("{a: [1, x]}", json!({"a": [1, "x"]})),
+            (
+                "{a: y, b: [n, N, Y], c: yes}",
+                json!({"a": "y", "b": ["n", "N", "Y"], "c": true}),
+            ),
         ] {
             assert_eq!(values(argument), Ok(wanted), "{argument}");
         }
