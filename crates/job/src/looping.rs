@@ -137,7 +137,7 @@ impl Job {
                 let name = match item {
                     Some(item) if looped.name.contains(PLACE) => looped.name.replace(PLACE, item),
                     Some(item) => format!("{} ({item})", looped.name),
-                    None => format!("{} ({})", looped.name, number + 1),
+                    None => format!("{} #{}", looped.name, number + 1),
                 };
                 Step {
                     name,

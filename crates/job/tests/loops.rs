@@ -73,10 +73,10 @@ fn each_host_runs_the_step_for_its_own_items() {
     assert_eq!(
         names,
         [
-            "add {{ item.name }} {{ item.uid }} {{ path }} (1)",
-            "add {{ item.name }} {{ item.uid }} {{ path }} (2)",
-            "install {{ item }} (1)",
-            "install {{ item }} (2)"
+            "add {{ item.name }} {{ item.uid }} {{ path }} #1",
+            "add {{ item.name }} {{ item.uid }} {{ path }} #2",
+            "install {{ item }} #1",
+            "install {{ item }} #2"
         ]
     );
     let shared = shared();
