@@ -58,7 +58,7 @@ impl HostTask {
         repairs || job.heal.reboot || job.replaces() || !self.to.routes.is_empty()
     }
 
-    /// Skips a step of `on_failed` that could not start, and adds that to the outcome.
+    /// Skips a step of `on_failed` that could not start or was lost, and adds that to the outcome.
     fn rescue_failed(&mut self, outcome: &Outcome) {
         let job = self.job();
         let next = (0u32..).zip(&job.steps).find(|(index, step)| {
@@ -73,7 +73,7 @@ impl HostTask {
             );
         }
         let at = self.step_ref(index);
-        self.skip(step, at, format!("it could not start: {}", outcome.message));
+        self.skip(step, at, format!("it has no result: {}", outcome.message));
     }
 
     pub(crate) fn rung_failed(&mut self, rung: Rung, message: String) {
