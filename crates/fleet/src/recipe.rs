@@ -157,7 +157,9 @@ impl RunRecipe {
     pub fn name(&self) -> String {
         match self.kind {
             RunKind::Exec => harmless::line(self.job.steps.first().map_or("", |step| &step.name)),
-            RunKind::Run | RunKind::Check | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
+            RunKind::Run | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
+            // Its reports must not join those of runs.
+            RunKind::Check => format!("{} (check)", harmless::line(&self.job.name)),
             RunKind::Copy | RunKind::Fetch | RunKind::Ping => self.kind.as_str().to_owned(),
         }
     }

@@ -167,7 +167,11 @@ impl HostTask {
             ran,
         } = over;
         let (at, step) = (current.at, current.step);
-        let changed = changed || self.has_changed(step, at.index);
+        let changed = match step.kind() {
+            // A check runs only what the job says changes nothing.
+            "run" | "script" if self.engine.settings.preview.check => false,
+            _ => changed || self.has_changed(step, at.index),
+        };
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
             (None, Some(message)) => {
