@@ -136,17 +136,26 @@ fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure
     job.expand(&scopes).map_err(Failure::Mistakes)
 }
 
-/// The command line of this process.
+/// The command line of this process, without `--notify`, whose command may contain a token.
 fn typed() -> Option<Typed> {
     let words = std::env::args_os().skip(1);
     // A word that is not text can't be suggested.
-    let words = words
+    let words: Vec<String> = words
         .map(std::ffi::OsString::into_string)
         .collect::<Result<_, _>>()
         .ok()?;
+    let mut kept = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--notify" {
+            words.next();
+        } else if !word.starts_with("--notify=") {
+            kept.push(word);
+        }
+    }
     Some(Typed {
         directory: std::env::current_dir().ok()?,
-        words,
+        words: kept,
     })
 }
 

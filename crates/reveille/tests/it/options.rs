@@ -784,3 +784,24 @@ fn logs_follow_a_run_until_it_ends() {
     );
     assert!(ended.stdout.contains("success (ok)"), "{}", ended.stdout);
 }
+
+#[test]
+fn the_command_of_notify_is_neither_recorded_nor_suggested() {
+    let reveille = Reveille::new();
+    let job = reveille.file("job.yaml", "steps: [{run: 'exit 3'}]\n");
+    for notify in [&["--notify", "true # t0ken"][..], &["--notify=true # t0ken"]] {
+        let mut arguments = vec!["run", &job, "-w", "a,b", "--transport", "local"];
+        arguments.extend(notify);
+        let ended = reveille.run(&arguments).expect(3);
+        assert!(
+            ended.stderr.contains("reads the job and the inventory again"),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("t0ken"), "{}", ended.stderr);
+    }
+    for file in ["ledger.db", "ledger.db-wal"] {
+        let bytes = std::fs::read(reveille.state().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(5).any(|window| window == b"t0ken"), "{file}");
+    }
+}
