@@ -36,7 +36,7 @@ pub struct Said {
     pub mark: Mark,
     /// The stream it came from.
     pub stream: Stream,
-    /// The text, without control characters.
+    /// The text, without control characters except for tabs.
     pub text: String,
 }
 
@@ -221,7 +221,7 @@ fn last_state(bytes: &[u8]) -> &[u8] {
 }
 
 fn text_of(bytes: &[u8]) -> String {
-    harmless::block_of_bytes(bytes).replace(['\n', '\t'], " ")
+    harmless::block_of_bytes(bytes).replace('\n', " ")
 }
 
 /// The end of the last whole character in the first `most` bytes; `most` if they are not UTF-8 there.

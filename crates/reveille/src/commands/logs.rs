@@ -9,7 +9,7 @@ use reveille_ledger::output::Frame;
 use reveille_ledger::{Ledger, RunRecord, Selector};
 use reveille_text::glob::Glob;
 use reveille_text::harmless;
-use reveille_view::{Mark, Role, elapsed, words};
+use reveille_view::{Lines, Role, Said, elapsed, words};
 use serde_json::{Value, json};
 
 use crate::cli::{Format, Globals, LogsArgs};
@@ -173,7 +173,7 @@ struct Logs<'a> {
 }
 
 /// How much of a host has been printed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Place {
     /// The newest event.
     event: u64,
@@ -182,10 +182,22 @@ struct Place {
     frames: usize,
     /// When the host was dispatched, Unix milliseconds.
     begin_ms: Option<u64>,
-    /// The step and attempt whose output came last, and its unfinished line.
+    /// The step and attempt whose output came last, and its unfinished lines.
     heading: Option<(u32, u32)>,
-    line: Vec<u8>,
-    stream: Option<Stream>,
+    lines: Lines,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            event: 0,
+            round: 0,
+            frames: 0,
+            begin_ms: None,
+            heading: None,
+            lines: Lines::new(false),
+        }
+    }
 }
 
 impl Logs<'_> {
@@ -193,7 +205,7 @@ impl Logs<'_> {
         if self.several && !self.raw {
             self.strong(&format!("══ {host}"))?;
         }
-        let mut place = Place::default();
+        let mut place = Place::new();
         let mut events: Vec<Event> = Vec::new();
         for event in self.ledger.events(self.record.run, Some(host)) {
             events.push(event?);
@@ -210,7 +222,7 @@ impl Logs<'_> {
                 self.event(&mut place, event)?;
             }
             self.output(host, &mut place, round)?;
-            self.end_line(&mut place)?;
+            self.end_line(host, &mut place)?;
         }
         self.places.insert(host.clone(), place);
         Ok(())
@@ -223,7 +235,7 @@ impl Logs<'_> {
             let run = self.record.run;
             let over = self.ledger.run(run)?.state == RunState::Closed || self.ledger.holder(run)?.is_none();
             for host in hosts {
-                let mut place = self.places.remove(host).unwrap_or_default();
+                let mut place = self.places.remove(host).unwrap_or_else(Place::new);
                 // Output is written before the event that ends its step.
                 let events = self.ledger.events_after(run, place.event, Some(host))?;
                 let round = events.last().map_or(place.round, |event| event.round);
@@ -231,7 +243,7 @@ impl Logs<'_> {
                     self.output(host, &mut place, round)?;
                 }
                 for event in events {
-                    self.end_line(&mut place)?;
+                    self.end_line(host, &mut place)?;
                     self.event(&mut place, &event)?;
                 }
                 self.places.insert(host.clone(), place);
@@ -274,14 +286,14 @@ impl Logs<'_> {
         while let Some(frame) = reader.next_frame()? {
             frames += 1;
             if frames > place.frames && self.step.is_none_or(|step| step == frame.step) {
-                self.frame(place, &frame)?;
+                self.frame(host, place, &frame)?;
             }
         }
         place.frames = place.frames.max(frames);
         Ok(())
     }
 
-    fn frame(&self, place: &mut Place, frame: &Frame) -> Result<(), Failure> {
+    fn frame(&self, host: &HostName, place: &mut Place, frame: &Frame) -> Result<(), Failure> {
         if self.raw {
             if frame.gap > 0 {
                 self.printer.warning(&lost(frame.gap));
@@ -290,48 +302,39 @@ impl Logs<'_> {
         }
         let now = (frame.step, frame.attempt);
         if place.heading != Some(now) {
-            self.end_line(place)?;
+            self.end_line(host, place)?;
             place.heading = Some(now);
             let name = self.steps.get(frame.step as usize).map_or("", String::as_str);
             self.strong(&format!("── {}, attempt {}", harmless::line(name), frame.attempt))?;
         }
-        if place.stream != Some(frame.stream) || frame.gap > 0 {
-            self.end_line(place)?;
-        }
         if frame.gap > 0 {
+            self.end_line(host, place)?;
             self.printer.data(&lost(frame.gap))?;
         }
-        place.stream = Some(frame.stream);
-        place.line.extend_from_slice(&frame.bytes);
-        // Only whole lines, so that no character is torn.
-        if let Some(at) = place.line.iter().rposition(|byte| *byte == b'\n') {
-            let rest = place.line.split_off(at + 1);
-            self.lines(&place.line, frame.stream)?;
-            place.line = rest;
-        }
-        Ok(())
+        let mut said = Vec::new();
+        place.lines.take(host, frame.stream, &frame.bytes, 0, &mut said);
+        self.lines(&said)
     }
 
-    fn end_line(&self, place: &mut Place) -> Result<(), Failure> {
-        let line = std::mem::take(&mut place.line);
-        match place.stream.filter(|_| !line.is_empty()) {
-            Some(stream) => self.lines(&line, stream),
-            None => Ok(()),
-        }
+    /// Prints what is held of an unfinished line.
+    fn end_line(&self, host: &HostName, place: &mut Place) -> Result<(), Failure> {
+        let mut said = Vec::new();
+        place.lines.end(host, &mut said);
+        self.lines(&said)
     }
 
-    fn lines(&self, bytes: &[u8], stream: Stream) -> Result<(), Failure> {
-        for line in harmless::block_of_bytes(bytes).lines() {
-            let (mark, role) = match stream {
-                Stream::Stdout => (Mark::Stdout, Role::Plain),
-                Stream::Stderr => (Mark::Stderr, Role::Odd),
+    fn lines(&self, said: &[Said]) -> Result<(), Failure> {
+        for said in said {
+            let role = match said.stream {
+                Stream::Stdout => Role::Plain,
+                Stream::Stderr => Role::Odd,
             };
-            let line = if self.printer.ci {
-                line.replace("##[", "# #[")
+            let text = if self.printer.ci {
+                said.text.replace("##[", "# #[")
             } else {
-                line.to_owned()
+                said.text.clone()
             };
-            let line = format!("{} {line}", mark.as_str());
+            let line = format!("{} {text}", said.mark.as_str());
             self.printer.data(&self.printer.tone_out(line.trim_end(), role))?;
         }
         Ok(())

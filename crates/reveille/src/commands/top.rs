@@ -370,7 +370,10 @@ fn line_of(said: reveille_view::Said) -> Line {
     } else {
         Role::Plain
     };
-    Line::new().with(format!("{} {}", said.mark.as_str(), said.text), role)
+    Line::new().with(
+        format!("{} {}", said.mark.as_str(), said.text.replace('\t', " ")),
+        role,
+    )
 }
 
 /// A key of the terminal as one that `top` knows.

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use reveille_account::{HostName, RunId, Stream};
 use reveille_ledger::Ledger;
 use reveille_text::counted;
-use reveille_text::harmless;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
-use reveille_view::{Role, names};
+use reveille_view::{Lines, Mark, Role, Said, names};
 
 use crate::printer::Printer;
 
@@ -46,9 +45,9 @@ pub(crate) fn print(
             format!("{names} ({})", counted(group.len(), "host"))
         };
         printer.data(&printer.tone_out(&heading, Role::Strong))?;
-        let (bytes, cut) = read(ledger, run, group[0])?;
-        for line in harmless::block_of_bytes(&bytes).lines() {
-            printer.data(&printer.remote(line))?;
+        let (lines, cut) = lines(ledger, run, group[0])?;
+        for line in lines {
+            printer.data(&printer.remote(&line))?;
         }
         if cut {
             printer.data("  … (`reveille logs` shows the rest)")?;
@@ -76,25 +75,54 @@ fn hash(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<
     Ok(any.then(|| stdout.finalize().into()))
 }
 
-fn read(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<(Vec<u8>, bool), Failure> {
-    let mut bytes = Vec::new();
+/// The whole lines of a host's output, in the order in which they ended, and whether there are more. The streams are
+/// separate, so that no line is made of both.
+fn lines(
+    ledger: &Ledger,
+    run: RunId,
+    (host, round): &(HostName, u32),
+) -> Result<(Vec<String>, bool), Failure> {
+    let mut whole = Lines::new(false);
+    let mut said = Vec::new();
+    let mut left = SHOWN;
+    let mut cut = false;
     for frame in ledger.read_output(run, host, *round)? {
         let frame = frame?;
         if frame.gap > 0 {
-            if bytes.last().is_some_and(|byte| *byte != b'\n') {
-                bytes.push(b'\n');
-            }
-            bytes.extend_from_slice(lost(frame.gap).as_bytes());
-            bytes.push(b'\n');
+            whole.end(host, &mut said);
+            said.push(Said {
+                host: host.clone(),
+                mark: Mark::Stdout,
+                stream: frame.stream,
+                text: lost(frame.gap),
+            });
         }
-        let room = SHOWN.saturating_sub(bytes.len());
-        if frame.bytes.len() > room {
-            bytes.extend_from_slice(&frame.bytes[..room]);
-            return Ok((bytes, true));
+        let bytes = &frame.bytes[..frame.bytes.len().min(left)];
+        whole.take(host, frame.stream, bytes, 0, &mut said);
+        left -= bytes.len();
+        cut = bytes.len() < frame.bytes.len();
+        if cut {
+            break;
         }
-        bytes.extend_from_slice(&frame.bytes);
     }
-    Ok((bytes, false))
+    whole.end(host, &mut said);
+    let mut lines: Vec<String> = Vec::new();
+    // The last line of each stream, to which the rest of a long line is added.
+    let mut last = [None, None];
+    for said in said {
+        let last = &mut last[usize::from(said.stream == Stream::Stderr)];
+        match *last {
+            Some(index) if said.mark == Mark::More => {
+                let line: &mut String = &mut lines[index];
+                line.push_str(&said.text);
+            }
+            _ => {
+                *last = Some(lines.len());
+                lines.push(said.text);
+            }
+        }
+    }
+    Ok((lines, cut))
 }
 
 /// The last lines that a host's commands wrote.
@@ -103,11 +131,9 @@ pub(crate) fn last_lines(
     run: RunId,
     host: &(HostName, u32),
 ) -> Result<Vec<String>, Failure> {
-    let (bytes, _) = read(ledger, run, host)?;
-    let text = harmless::block_of_bytes(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    let last = &lines[lines.len().saturating_sub(LAST)..];
-    Ok(last.iter().map(|line| (*line).to_owned()).collect())
+    let (mut lines, _) = lines(ledger, run, host)?;
+    let first = lines.len().saturating_sub(LAST);
+    Ok(lines.split_off(first))
 }
 
 /// Says that output is missing here.

@@ -105,7 +105,8 @@ impl StreamOut {
         let name = self.printer.tone_out(&name, Role::of_host(&said.host));
         let indent = self.name + 3;
         let room = width.saturating_sub(indent).max(10);
-        for (index, piece) in wrap(&said.text, room).into_iter().enumerate() {
+        let text = said.text.replace('\t', " ");
+        for (index, piece) in wrap(&text, room).into_iter().enumerate() {
             lines.push(if index == 0 {
                 format!("{name}{blanks} {} {piece}", said.mark.as_str())
                     .trim_end()

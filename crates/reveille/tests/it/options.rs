@@ -627,7 +627,7 @@ fn logs_are_of_hosts_steps_and_rounds() {
     };
     let one = logs(&["web1"]).expect(0).stdout;
     assert!(
-        one.contains("── greet, attempt 1\n| one\n| half\n! lost\n"),
+        one.contains("── greet, attempt 1\n| one\n! lost\n| half\n"),
         "{one}"
     );
     assert!(

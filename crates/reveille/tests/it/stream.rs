@@ -143,3 +143,35 @@ fn a_flood_is_bounded_and_counted() {
         || ended.stderr.contains("were not shown");
     assert!(told, "{}", ended.stderr);
 }
+
+#[test]
+fn no_line_is_made_of_two_streams_and_tabs_stay() {
+    let reveille = Reveille::new();
+    let go = reveille.path().join("go");
+    let command = format!(
+        "printf 'par'; sleep 0.1; echo bye >&2; sleep 0.1; printf 'tial\\tend\\n'; head -c 40000 /dev/zero | tr '\\0' x; echo; : > {}",
+        go.display()
+    );
+    let exec = |options: &[&str]| {
+        let mut arguments = vec!["exec", "-w", "a", "--transport", "local"];
+        arguments.extend(options);
+        arguments.extend(["--", &command]);
+        reveille.run(&arguments).expect(0)
+    };
+    let long = "x".repeat(40_000);
+    let folded = exec(&[]).stdout;
+    assert_eq!(folded, format!("a\n  bye\n  partial\tend\n  {long}\n"));
+    let streamed = exec(&["--stream"]);
+    assert!(
+        streamed.stdout.starts_with("a: partial\tend\na: xxx"),
+        "{}",
+        &streamed.stdout[..40]
+    );
+    assert!(streamed.stderr.contains("a: bye\n"));
+    let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
+    assert!(
+        logs.contains("| partial\tend\n") && logs.contains("! bye\n"),
+        "{}",
+        &logs[..400]
+    );
+}
