@@ -13,6 +13,7 @@ use reveille_fleet::{
 };
 use reveille_inventory::Inventory;
 use reveille_job::Job;
+use reveille_ledger::export::SummaryOptions;
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
 use reveille_text::bounded::{self, ReadError};
 use reveille_transport::Client;
@@ -511,7 +512,13 @@ impl Finished {
             watched,
             unread,
         } = self;
-        let exit = despite_readers(!unread.is_empty(), || {
+        // What the run came to does not depend on who reads the report.
+        let unreported = || {
+            let mut summary = ledger.summary(run, SummaryOptions::default())?;
+            render::end::allowance(&mut summary, extra.is_some())?;
+            Ok(extra.map_or(summary.exit, |extra| extra.exit))
+        };
+        let exit = despite_readers(!unread.is_empty(), unreported, || {
             for words in &unread {
                 printer.warning(words);
             }
@@ -546,9 +553,13 @@ impl Finished {
     }
 }
 
-/// Writes the report of a run. If its reader does not read, a signal ends the program; if the reader already stalled
-/// during the run, so does a timeout.
-fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+/// Writes the report of a run. If its reader does not read, a signal ends the program with the exit status of the run; if
+/// the reader already stalled during the run, so does a timeout.
+fn despite_readers<T: Send>(
+    stalled: bool,
+    unreported: impl FnOnce() -> Result<Exit, Failure>,
+    write: impl FnOnce() -> T + Send,
+) -> Result<T, Failure> {
     let runtime = runtime(1)?;
     std::thread::scope(|scope| {
         let (done, is_done) = tokio::sync::oneshot::channel();
@@ -574,11 +585,12 @@ fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> 
             }
         });
         if left {
+            let exit = unreported().unwrap_or(Exit::Internal);
             #[expect(
                 clippy::disallowed_methods,
                 reason = "nothing else ends a thread that blocks in a write"
             )]
-            std::process::exit(i32::from(Exit::Interrupted.code()));
+            std::process::exit(i32::from(exit.code()));
         }
         Ok(match writing.join() {
             Ok(written) => written,

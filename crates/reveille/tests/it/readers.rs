@@ -239,3 +239,29 @@ fn a_closed_pipe_changes_no_exit_status_and_skips_no_report() {
         Ended::of(&ended).expect(code);
     }
 }
+
+#[test]
+fn a_signal_while_the_report_waits_for_its_reader_keeps_the_exit_status() {
+    for (status, expected) in [("0", 0), ("7", 3)] {
+        let reveille = Reveille::new();
+        let (_reader, screen) = std::io::pipe().unwrap();
+        let said = format!("head -c 300000 /dev/zero | tr '\\0' 'x' | fold; exit {status}");
+        let mut child = reveille
+            .command(&["exec", "-w", "a,b", "--transport", "local", "--", &said])
+            .stdout(screen)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // The run is over, and its report fills the pipe.
+        while !reveille.run(&["runs"]).stdout.contains("closed") {}
+        let pid = child.id().to_string();
+        let ended = loop {
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+            assert!(sent.is_ok());
+        };
+        assert_eq!(ended.code(), Some(expected));
+    }
+}
