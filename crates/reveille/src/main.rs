@@ -14,7 +14,7 @@
 //! 4. While it runs, `render/live.rs` draws the screen from a `reveille_view::RunView`, `render/stream.rs` prints output
 //!    as it comes, and `render/events.rs` writes NDJSON, through threads of their own (`render/outlet.rs`), so that a
 //!    stalled reader does not stop the run. `render/artifacts.rs` refreshes exports.
-//! 5. `render/end.rs` prints what failed and why, the account, and the next command, all read from the ledger. The
+//! 5. `render/result.rs` prints what failed and why, the account, and the next command, all read from the ledger. The
 //!    account decides the exit status.
 //!
 //! Every other command is a file of `commands`, named after it. `drill/mod.rs` starts the practice fleet of a drill, and

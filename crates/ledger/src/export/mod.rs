@@ -17,7 +17,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::{Error, Result};
 
 pub use files::{write_files, write_junit};
-pub use summary::{HostSummary, Phases, Slow, Spread, StepSummary, Summary, SummaryOptions, Timing};
+pub use summary::{
+    HostSummary, Phases, Slow, Spread, StepSummary, Summary, SummaryOptions, Timing, account_json,
+};
 
 /// The file that marks an export.
 const MARKER: &str = ".reveille-export";

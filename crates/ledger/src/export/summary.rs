@@ -295,18 +295,7 @@ impl Serialize for Summary {
         }
 
         let Summary { record, account, .. } = self;
-        let sum = serde_json::json!({
-            "total": account.planned,
-            "success": account.success,
-            "failed": account.failed,
-            "quarantined": account.quarantined,
-            "cancelled": account.cancelled,
-            "pending": account.pending,
-            "running": account.running,
-            "ghost": account.ghost,
-            "extra": account.extra,
-            "balanced": account.balanced(),
-        });
+        let sum = account_json(account);
         let controller = Controller {
             worker: record.worker.as_str(),
             user: &record.spec.user,
@@ -343,6 +332,22 @@ impl Serialize for Summary {
         object.serialize_field("controller", &controller)?;
         object.end()
     }
+}
+
+/// The account as JSON.
+pub fn account_json(account: &Account) -> serde_json::Value {
+    serde_json::json!({
+        "total": account.planned,
+        "success": account.success,
+        "failed": account.failed,
+        "quarantined": account.quarantined,
+        "cancelled": account.cancelled,
+        "pending": account.pending,
+        "running": account.running,
+        "ghost": account.ghost,
+        "extra": account.extra,
+        "balanced": account.balanced(),
+    })
 }
 
 /// Serialises the hosts of a summary without collecting them in memory.

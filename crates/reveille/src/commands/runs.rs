@@ -4,6 +4,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use reveille_account::{Account, Exit};
 use reveille_job::JobSource;
+use reveille_ledger::export::account_json;
 use reveille_ledger::{Ledger, RunKind, RunRecord, RunSpec};
 use reveille_text::harmless;
 use reveille_text::{duration, grouped};
@@ -26,6 +27,9 @@ pub(crate) fn run(args: &RunsArgs, globals: &Globals, printer: &Printer) -> Resu
     let mut rows = Vec::new();
     // The newest runs come first.
     for record in ledger.runs()? {
+        if args.number.is_some_and(|most| rows.len() >= most as usize) {
+            break;
+        }
         if since.is_some_and(|since| record.spec.started_ms < since) {
             continue;
         }
@@ -38,9 +42,6 @@ pub(crate) fn run(args: &RunsArgs, globals: &Globals, printer: &Printer) -> Resu
             continue;
         }
         rows.push(row);
-        if args.number.is_some_and(|most| rows.len() >= most as usize) {
-            break;
-        }
     }
     match args.format {
         Format::Json => {
@@ -107,7 +108,6 @@ impl Row {
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
             jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |time| time.to_string())
         };
-        let account = &self.account;
         json!({
             "run_id": self.record.run.to_string(),
             "uuid": self.record.run,
@@ -120,17 +120,7 @@ impl Row {
             "user": spec.user,
             "node": spec.node,
             "comment": spec.comment,
-            "account": {
-                "total": account.planned,
-                "success": account.success,
-                "failed": account.failed,
-                "quarantined": account.quarantined,
-                "cancelled": account.cancelled,
-                "pending": account.pending,
-                "running": account.running,
-                "ghost": account.ghost,
-                "balanced": account.balanced(),
-            },
+            "account": account_json(&self.account),
         })
     }
 }

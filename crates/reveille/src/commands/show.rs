@@ -9,8 +9,9 @@ use reveille_view::{Clock, Role, words};
 use crate::cli::{Format, Globals, ShowArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::end::{self, Screen};
+use crate::render::end;
 use crate::render::events;
+use crate::render::result::Screen;
 use crate::runtime::runtime;
 use crate::state;
 

@@ -217,7 +217,7 @@ impl<'a> Watch<'a> {
                     .top
                     .screen(&self.view, self.now(), terminal::size_of_output(), &self.clock),
             )?;
-            if !poll(LOOK.min(Duration::from_millis(250))).map_err(failed)? {
+            if !poll(LOOK).map_err(failed)? {
                 continue;
             }
             let Input::Key(key) = read().map_err(failed)? else {

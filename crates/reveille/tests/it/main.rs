@@ -20,6 +20,7 @@ mod passwords;
 mod proxy;
 mod readers;
 mod reboot;
+mod records;
 mod screens;
 mod stream;
 mod support;
