@@ -1,6 +1,6 @@
 //! `reveille logs`: prints what happened on hosts, and their output.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use reveille_account::{Event, EventKind, Exit, HostName, RunId, RunState, Status, Stream};
@@ -115,15 +115,16 @@ fn hosts(
 ) -> Result<Vec<HostName>, Failure> {
     let run = record.run;
     let mut hosts: Vec<HostName> = Vec::new();
+    let mut known: HashSet<HostName> = HashSet::new();
     for round in 1..=record.round {
         for entry in ledger.roll(run, round)? {
-            if round == 1 || !hosts.contains(&entry.host) {
+            if known.insert(entry.host.clone()) {
                 hosts.push(entry.host);
             }
         }
     }
     if args.failed {
-        let mut failed: Vec<HostName> = Vec::new();
+        let mut failed: HashSet<HostName> = HashSet::new();
         for status in [
             Status::Failed,
             Status::Quarantined,
@@ -140,20 +141,21 @@ fn hosts(
     if patterns.is_empty() {
         return Ok(hosts);
     }
-    for pattern in patterns {
-        if !hosts.iter().any(|host| Glob::new(pattern).fits(host.as_str())) {
+    let patterns: Vec<(&String, Glob)> = patterns.iter().map(|text| (text, Glob::new(text))).collect();
+    // A name with brackets, such as an IPv6 address, is itself too.
+    let fits =
+        |(text, glob): &(&String, Glob), host: &HostName| host.as_str() == *text || glob.fits(host.as_str());
+    for pattern in &patterns {
+        if !hosts.iter().any(|host| fits(pattern, host)) {
             let directory = state::option(ledger.state_directory());
             let which = if args.failed { "failed host" } else { "host" };
             return Err(Failure::usage(format!(
-                "{run} has no {which} {pattern}; `reveille show{directory} {run} --format json` lists its hosts"
+                "{run} has no {which} {}; `reveille show{directory} {run} --format json` lists its hosts",
+                pattern.0
             )));
         }
     }
-    hosts.retain(|host| {
-        patterns
-            .iter()
-            .any(|pattern| Glob::new(pattern).fits(host.as_str()))
-    });
+    hosts.retain(|host| patterns.iter().any(|pattern| fits(pattern, host)));
     Ok(hosts)
 }
 
