@@ -1,5 +1,6 @@
 //! Writes data to standard output and everything else to standard error.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
@@ -132,6 +133,11 @@ impl Printer {
         self.data_bytes(format!("{text}\n").as_bytes())
     }
 
+    /// Prints text for people to standard output.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        self.data(&self.harmless_in_ci(text))
+    }
+
     /// Prints data unchanged.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         if self.elsewhere {
@@ -166,6 +172,7 @@ impl Printer {
 
     /// Prints text to standard error as it is.
     pub(crate) fn raw(&self, text: &str) {
+        let text = &*self.harmless_in_ci(text);
         let _ = if self.unicode {
             write_all(io::stderr(), text.as_bytes())
         } else {
@@ -207,11 +214,19 @@ impl Printer {
         role.coloured(text, self.colour_out)
     }
 
-    /// A line of a host's text, indented. In CI it never begins a line, nor does it contain what CI servers read as a
-    /// command anywhere in a line.
+    /// In CI, the text without what servers read as a command anywhere in a line.
+    pub(crate) fn harmless_in_ci<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.ci && text.contains("##[") {
+            text.replace("##[", "# #[").into()
+        } else {
+            text.into()
+        }
+    }
+
+    /// A line of a host's text, indented. In CI it never begins a line.
     pub(crate) fn remote(&self, line: &str) -> String {
         if self.ci {
-            format!("  | {}", line.replace("##[", "# #["))
+            format!("  | {}", self.harmless_in_ci(line))
         } else {
             format!("  {line}")
         }

@@ -269,7 +269,7 @@ impl Logs<'_> {
         let ms = event.wall_ms.saturating_sub(begin);
         let time = format!("{}.{}", elapsed(ms), ms % 1000 / 100);
         let line = format!("{time}  {}", harmless::line(&text));
-        self.printer.data(&self.printer.tone_out(&line, Role::Faint))
+        self.printer.text(&self.printer.tone_out(&line, Role::Faint))
     }
 
     /// Whether an event is about the step that is asked for.
@@ -311,7 +311,7 @@ impl Logs<'_> {
         }
         if frame.gap > 0 {
             self.end_line(host, place)?;
-            self.printer.data(&lost(frame.gap))?;
+            self.printer.text(&lost(frame.gap))?;
         }
         let mut said = Vec::new();
         place.lines.take(host, frame.stream, &frame.bytes, 0, &mut said);
@@ -331,19 +331,14 @@ impl Logs<'_> {
                 Stream::Stdout => Role::Plain,
                 Stream::Stderr => Role::Odd,
             };
-            let text = if self.printer.ci {
-                said.text.replace("##[", "# #[")
-            } else {
-                said.text.clone()
-            };
-            let line = format!("{} {text}", said.mark.as_str());
-            self.printer.data(&self.printer.tone_out(line.trim_end(), role))?;
+            let line = format!("{} {}", said.mark.as_str(), said.text);
+            self.printer.text(&self.printer.tone_out(line.trim_end(), role))?;
         }
         Ok(())
     }
 
     fn strong(&self, text: &str) -> Result<(), Failure> {
-        self.printer.data(&self.printer.tone_out(text, Role::Strong))
+        self.printer.text(&self.printer.tone_out(text, Role::Strong))
     }
 
     fn json(&self, host: &HostName) -> Result<Value, Failure> {

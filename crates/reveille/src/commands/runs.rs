@@ -166,7 +166,7 @@ fn table(rows: &[Row], printer: &Printer) -> Result<(), Failure> {
             .to_owned()
     };
     let head = line(&heads.map(str::to_owned), "WHAT");
-    printer.data(&printer.tone_out(&head, Role::Faint))?;
+    printer.text(&printer.tone_out(&head, Role::Faint))?;
     for (row, texts) in rows.iter().zip(&texts) {
         let mut what = cut(&harmless::line(&row.what), room);
         if let Some(comment) = &row.record.spec.comment {
@@ -190,7 +190,7 @@ fn table(rows: &[Row], printer: &Printer) -> Result<(), Failure> {
             _ if row.failed() > 0 => Role::Bad,
             _ => Role::Plain,
         };
-        printer.data(&printer.tone_out(&text, role))?;
+        printer.text(&printer.tone_out(&text, role))?;
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         1 => String::new(),
         round => format!(", round {round}"),
     };
-    printer.data(&format!(
+    printer.text(&format!(
         "{run}  {}  {} by {}@{}, began {}{rounds}",
         state::of_run(record.state, held),
         record.spec.kind.as_str(),
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         clock.date_time(record.spec.started_ms)
     ))?;
     if let Some(comment) = &record.spec.comment {
-        printer.data(&format!("comment     {}", harmless::block(comment)))?;
+        printer.text(&format!("comment     {}", harmless::block(comment)))?;
     }
     let screen = Screen {
         summary: &summary,
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         on_stdout: true,
         typed: end::typed(&summary),
     };
-    printer.data(&screen.words(&ledger)?)?;
+    printer.text(&screen.words(&ledger)?)?;
     Ok(Exit::Success)
 }
 
@@ -89,7 +89,7 @@ async fn follow(
                 match format {
                     Format::Human => {
                         if let Some(line) = line(&event, &clock, printer) {
-                            printer.data(&line)?;
+                            printer.text(&line)?;
                         }
                     }
                     Format::Json => printer.data(&events::line(&event)?)?,

@@ -101,12 +101,7 @@ impl Live {
             if live {
                 lines::on_terminal(note, columns, &self.clock)
             } else {
-                let mut note = note.clone();
-                if self.printer.ci {
-                    // CI servers read it as a command anywhere in a line.
-                    note.words = note.words.replace("##[", "# #[");
-                }
-                vec![lines::in_log(&note, &self.clock)]
+                vec![lines::in_log(note, &self.clock)]
             }
         });
         self.display

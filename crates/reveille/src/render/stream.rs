@@ -83,9 +83,7 @@ impl StreamOut {
         let (mut data, mut errors) = (Vec::new(), Vec::new());
         let width = terminal::size().columns.saturating_sub(1).clamp(20, WIDEST);
         for mut said in said {
-            if self.printer.ci {
-                said.text = said.text.replace("##[", "# #[");
-            }
+            said.text = self.printer.harmless_in_ci(&said.text).into_owned();
             if self.on_terminal {
                 self.on_terminal(&said, width, &mut data);
             } else {

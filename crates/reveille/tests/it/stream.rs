@@ -175,3 +175,26 @@ fn no_line_is_made_of_two_streams_and_tabs_stay() {
         &logs[..400]
     );
 }
+
+#[test]
+fn no_text_of_a_host_is_a_command_of_a_ci_server() {
+    let reveille = Reveille::new();
+    for options in [&[][..], &["--stream"]] {
+        let mut arguments = vec!["exec", "-w", "a", "--transport", "local"];
+        arguments.extend(options);
+        arguments.extend(["--", "echo '##[error]x'; echo '::error::y'; exit 1"]);
+        let ended = Ended::of(&reveille.command(&arguments).env("CI", "true").output().unwrap()).expect(3);
+        for text in [&ended.stdout, &ended.stderr] {
+            assert!(!text.contains("##["), "{text}");
+            let begins = text.lines().any(|line| line.trim_start().starts_with("::"));
+            assert!(!begins, "{text}");
+        }
+        assert!(ended.stdout.contains("# #[error]x"), "{}", ended.stdout);
+    }
+    let logs = reveille
+        .command(&["logs", "a"])
+        .env("CI", "true")
+        .output()
+        .unwrap();
+    assert!(!Ended::of(&logs).expect(0).stdout.contains("##["));
+}
