@@ -42,6 +42,16 @@ impl Job {
         }
     }
 
+    /// Parses a job that the program wrote for the command `by`.
+    pub fn written(text: &str, by: &str) -> Result<Self, Vec<SourceError>> {
+        let mut job = Self::parse(text, by)?;
+        job.source = JobSource::Written {
+            by: by.to_owned(),
+            text: text.to_owned(),
+        };
+        Ok(job)
+    }
+
     /// Recreates a job from its recorded source.
     pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
         match source {
@@ -59,6 +69,7 @@ impl Job {
                 job.restore_loops(loops)?;
                 Ok(job)
             }
+            JobSource::Written { by, text } => Self::written(text, by),
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
         }
     }
