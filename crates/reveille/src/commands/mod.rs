@@ -18,7 +18,7 @@ pub(crate) mod program;
 mod prune;
 mod resume;
 mod retry;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod show;
 mod top;
