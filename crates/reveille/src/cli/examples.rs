@@ -109,6 +109,11 @@ Examples:
   reveille prune --older-than 90d --dry-run
   reveille prune --older-than 90d";
 
+pub(super) const INIT: &str = "\
+Examples:
+  reveille init
+  reveille init fleet";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   reveille completions bash > /etc/bash_completion.d/reveille

@@ -144,6 +144,13 @@ pub(crate) enum Command {
     /// Serve mirror lists to package managers (runs reveille-mirrorlist)
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Mirrorlist(ProgramArgs),
+    /// Write the first files of a project: an inventory, a job, options
+    #[command(after_help = examples::INIT)]
+    Init {
+        /// The directory; no file in it is overwritten
+        #[arg(value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        directory: PathBuf,
+    },
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
