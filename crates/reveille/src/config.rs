@@ -38,6 +38,7 @@ const NOT_KEYS: &[&str] = &[
     "help",
     "version",
     "plan",
+    "template",
     "dry-run",
     "follow",
     "serve",

@@ -696,3 +696,66 @@ fn init_writes_no_configuration_that_reveille_would_refuse() {
     .expect(0);
     assert_eq!(made.stdout, "this-machine\n");
 }
+
+#[test]
+fn exec_fills_in_the_values_of_each_host_and_retry_uses_the_recorded_command() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "[web]\na port=1\nb port=2\n[all:vars]\nansible_connection=local\n",
+    );
+    let exec = |more: &[&str], code: i32| {
+        let mut arguments = vec!["exec", "-i", &inventory];
+        arguments.extend(more);
+        reveille.run(&arguments).expect(code)
+    };
+    let command = "echo {{ inventory_hostname }}:{{ port + 1 }}/{{ groups.web | length }}; test -e gone";
+    let ended = exec(&["--template", "--", command], 3);
+    assert!(
+        ended.stdout.contains("a:2/2") && ended.stdout.contains("b:3/2"),
+        "{}",
+        ended.stdout
+    );
+    // The inventory is not read again.
+    reveille.file("hosts.ini", "a port=8\nb port=9\n");
+    let ended = reveille.run(&["retry"]).expect(3);
+    assert!(
+        ended.stdout.contains("a:2/2") && ended.stdout.contains("b:3/2"),
+        "{}",
+        ended.stdout
+    );
+    let count = || reveille.run(&["runs"]).expect(0).stdout.lines().count();
+    let before = count();
+    // Mistakes come before anything is recorded.
+    let ended = exec(
+        &["--template", "--", "echo {{ inventory_hostname }} {{ prot }}"],
+        2,
+    );
+    insta::assert_snapshot!(ended.stderr);
+    exec(&["--template", "--", "echo {{ inventory_hostname"], 2);
+    let ended = exec(&["--template", "--", "uptime"], 2);
+    assert!(
+        ended.stderr.contains("--template has no effect"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn exec_warns_of_placeholders_that_only_a_template_fills_in() {
+    let reveille = Reveille::new();
+    let warnings = |command: &str| {
+        let arguments = ["exec", "-w", "a", "--transport", "local", "--", command];
+        let ended = reveille.run(&arguments).expect(0);
+        let warnings = ended.stderr.lines().filter(|line| line.contains("--template"));
+        warnings.count()
+    };
+    assert_eq!(warnings("echo '{{ inventory_hostname }}'"), 1);
+    assert_eq!(
+        warnings("echo '{{.Names}} {{json .State}} {{range .a}}{{end}}' '{{' }}"),
+        0
+    );
+    assert_eq!(warnings("echo %host"), 1);
+    assert_eq!(warnings("echo %h; date +%h"), 0);
+}
