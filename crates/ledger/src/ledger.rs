@@ -59,6 +59,14 @@ impl Ledger {
         Self::open_at(state_directory, false)
     }
 
+    /// Opens an existing ledger for a glance, such as that of a shell which completes a word: nothing is created, migrated
+    /// or waited for. A ledger of another version is refused.
+    pub fn look(state_directory: &Path) -> Result<Self> {
+        let disk = Disk::open(state_directory, false)?;
+        let connection = schema::look(&state_directory.join("ledger.db"))?;
+        Ok(Self::with(disk, connection))
+    }
+
     fn open_at(state_directory: &Path, create: bool) -> Result<Self> {
         let disk = Disk::open(state_directory, create)?;
         let path = state_directory.join("ledger.db");
@@ -73,14 +81,18 @@ impl Ledger {
             }
             opened => opened?,
         };
-        Ok(Self {
+        Ok(Self::with(disk, connection))
+    }
+
+    fn with(disk: Disk, connection: Connection) -> Self {
+        Self {
             shared: Arc::new(Inner {
                 disk: Arc::new(disk),
                 connection: Mutex::new(connection),
                 #[cfg(feature = "memory")]
                 memory: None,
             }),
-        })
+        }
     }
 
     /// A ledger whose only run is in memory.

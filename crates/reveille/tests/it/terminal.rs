@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Reveille, binary};
 
 /// A terminal in memory in which a command runs.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
     /// Everything that was written.
@@ -28,7 +28,14 @@ impl Terminal {
         Self::start_program(reveille, columns, rows, &program, locale)
     }
 
-    fn start_program(reveille: &Reveille, columns: u16, rows: u16, program: &str, locale: &str) -> Self {
+    /// Runs a line of the shell.
+    pub(crate) fn start_program(
+        reveille: &Reveille,
+        columns: u16,
+        rows: u16,
+        program: &str,
+        locale: &str,
+    ) -> Self {
         let line = format!("stty cols {columns} rows {rows}; export LC_ALL={locale}; {program}");
         let plain = reveille.command(&[]);
         let mut command = std::process::Command::new("script");
@@ -70,7 +77,7 @@ impl Terminal {
 
     /// Waits until the screen shows something.
     #[track_caller]
-    fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         let mut screen = self.screen.lock().unwrap();
         loop {
@@ -83,14 +90,15 @@ impl Terminal {
         }
     }
 
-    fn press(&mut self, keys: &[u8]) {
+    /// Types keys.
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(keys).unwrap();
         input.flush().unwrap();
     }
 
     /// The exit status, and the whole screen with what has scrolled out of it.
-    fn end(mut self) -> (i32, String, Vec<u8>) {
+    pub(crate) fn end(mut self) -> (i32, String, Vec<u8>) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         let written = std::mem::take(&mut *self.written.lock().unwrap());
         // A tall terminal shows all of it.
