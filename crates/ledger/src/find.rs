@@ -41,10 +41,6 @@ impl Ledger {
         rows(&self.connection(), &all, [], read_run)
     }
 
-<<<<<<< HEAD
-    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either. A leading `@`, as in
-    /// patterns of hosts, is left out.
-=======
     /// Returns the newest runs, at most `most`, without their jobs and options.
     pub fn newest_runs(&self, most: usize) -> Result<Vec<RunLine>> {
         let newest = "SELECT id, kind, state, started_ms, name FROM runs ORDER BY run DESC LIMIT ?1";
@@ -77,8 +73,8 @@ impl Ledger {
         Ok(hosts)
     }
 
-    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either.
->>>>>>> h-cli
+    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either. A leading `@`, as in
+    /// patterns of hosts, is left out.
     pub fn resolve_run(&self, text: &str) -> Result<RunId> {
         const SHOWN: usize = 5;
         let ids = self.run_ids()?;
