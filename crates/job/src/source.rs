@@ -79,6 +79,7 @@ impl JobSource {
     pub fn uses_vars(&self) -> bool {
         match self {
             Self::File { .. } => true,
+            Self::Written { .. } => false,
             Self::Command { options, .. } => options.template,
         }
     }
