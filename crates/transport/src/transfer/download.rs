@@ -77,10 +77,8 @@ pub async fn download(
         let _ = channel.exec.input().send(format!("{from}\n")).await;
     }
     let mut options = OpenOptions::new();
-    if here.is_some() {
-        // The file to replace may be private.
-        options.mode(0o600);
-    }
+    // The file to replace may be private. A new one is no more readable than on the host.
+    options.mode(if here.is_some() { 0o600 } else { offer.mode | 0o600 });
     let mut file = options
         .create(true)
         .write(true)
@@ -165,6 +163,8 @@ struct Offer {
     whole: Option<String>,
     /// The hash of as many blocks as we have.
     beginning: Option<String>,
+    /// Its permissions.
+    mode: u32,
 }
 
 impl Offer {
@@ -173,6 +173,7 @@ impl Offer {
         size: 0,
         whole: None,
         beginning: None,
+        mode: 0o644,
     };
 
     fn parse(words: &str) -> Option<Self> {
@@ -189,10 +190,12 @@ impl Offer {
                 }
             })
         };
+        let (whole, beginning) = (hash(), hash());
         Some(Self {
             size,
-            whole: hash(),
-            beginning: hash(),
+            whole,
+            beginning,
+            mode: super::compare::mode(words.next()?)? & 0o777,
         })
     }
 
