@@ -194,7 +194,7 @@ impl Job {
             JobSource::File { file, .. } => Path::new(file)
                 .parent()
                 .map_or_else(|| PathBuf::from(path), |directory| directory.join(path)),
-            JobSource::Command { .. } => PathBuf::from(path),
+            JobSource::Written { .. } | JobSource::Command { .. } => PathBuf::from(path),
         }
     }
 
@@ -233,7 +233,7 @@ impl Job {
     /// A mistake at a byte of the job file.
     pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {
         match &self.source {
-            JobSource::File { file, text, .. } => {
+            JobSource::File { file, text, .. } | JobSource::Written { by: file, text } => {
                 let (line, column) = reveille_document::position(text, byte);
                 SourceError::at(message, file, text, line, column)
             }

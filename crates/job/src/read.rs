@@ -66,6 +66,16 @@ impl Job {
         Ok(Self::of_command(command, text, environment, options))
     }
 
+    /// Parses a job that the program wrote for the command `by`.
+    pub fn written(text: &str, by: &str) -> Result<Self, Vec<SourceError>> {
+        let mut job = Self::parse(text, by)?;
+        job.source = JobSource::Written {
+            by: by.to_owned(),
+            text: text.to_owned(),
+        };
+        Ok(job)
+    }
+
     /// Recreates a job from its recorded source.
     pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
         match source {
@@ -86,6 +96,7 @@ impl Job {
             JobSource::Command { command, options } if options.template => {
                 Self::command_template(command.clone(), options.clone())
             }
+            JobSource::Written { by, text } => Self::written(text, by),
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
         }
     }

@@ -31,6 +31,13 @@ pub enum JobSource {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         loops: Vec<usize>,
     },
+    /// A job that the program wrote for one of its commands, such as `copy`.
+    Written {
+        /// The command.
+        by: String,
+        /// The job's text.
+        text: String,
+    },
     /// One command.
     Command {
         /// The command, given to the remote `sh`.
@@ -72,6 +79,7 @@ impl JobSource {
     pub fn uses_vars(&self) -> bool {
         match self {
             Self::File { .. } => true,
+            Self::Written { .. } => false,
             Self::Command { options, .. } => options.template,
         }
     }

@@ -73,10 +73,12 @@ impl Ledger {
         Ok(hosts)
     }
 
-    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either.
+    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either. A leading `@`, as in
+    /// patterns of hosts, is left out.
     pub fn resolve_run(&self, text: &str) -> Result<RunId> {
         const SHOWN: usize = 5;
         let ids = self.run_ids()?;
+        let text = text.strip_prefix('@').unwrap_or(text);
         if text == "last" {
             return ids
                 .first()

@@ -296,6 +296,12 @@ pub(crate) struct CopyArgs {
     /// Group
     #[arg(long, value_name = "GROUP", help_heading = "Files")]
     pub(crate) group: Option<String>,
+    /// Ask the hosts what would change; change nothing
+    #[arg(long, help_heading = "Files")]
+    pub(crate) check: bool,
+    /// Record how text files differ from those on the hosts
+    #[arg(long, help_heading = "Files")]
+    pub(crate) diff: bool,
     #[command(flatten)]
     pub(crate) on: OnHosts,
 }

@@ -37,20 +37,18 @@ impl Terminal {
         locale: &str,
     ) -> Self {
         let line = format!("stty cols {columns} rows {rows}; export LC_ALL={locale}; {program}");
-        let mut command = reveille.command(&[]);
-        let environment: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command = std::process::Command::new("script");
+        let plain = reveille.command(&[]);
+        let mut command = std::process::Command::new("script");
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         let mut child = command
             .args(["-q", "-f", "-e", "-c", &line, "/dev/null"])
-            .envs(environment)
             .current_dir(reveille.path())
             .env("TERM", "xterm-256color")
-            .env_remove("CI")
-            .env_remove("NO_COLOR")
-            .env_remove("ANSIBLE_INVENTORY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
