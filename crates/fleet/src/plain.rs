@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use reveille_account::{Class, Stream, Token};
+use reveille_account::{Class, EventKind, Stream, Token};
 use reveille_text::duration;
 use reveille_transport::supervisor::{self, Key, SuperviseError};
 use reveille_transport::transfer::TransferError;
@@ -25,6 +25,8 @@ use crate::work::{Waits, Work};
 
 /// Bytes of input sent at a time.
 const CHUNK: usize = 32 * 1024;
+/// How long an ended command's output may stay open before the operator is told what keeps it open.
+const OUTPUT_LINGERS: Duration = Duration::from_secs(3);
 /// How long a kill may take after a check without an answer on the same connection, beyond the deadline: a part of the
 /// deadline, with a minimum.
 const KILL_UNANSWERED: (u32, Duration) = (10, Duration::from_secs(1));
@@ -97,6 +99,7 @@ pub(crate) async fn plain(
     let mut looking: Option<Looking<'_>> = None;
     let mut killing: Option<Killing<'_>> = None;
     let mut closed = false;
+    let mut lingers: Option<Instant> = None;
     let gives_up = waits.and_then(|waits| Instant::now().checked_add(waits.longest()));
     loop {
         let due = match &killing {
@@ -124,6 +127,7 @@ pub(crate) async fn plain(
                     }
                     Heard::ExitStatus(number) => {
                         status = i32::try_from(number).ok();
+                        lingers = Instant::now().checked_add(OUTPUT_LINGERS);
                         continue;
                     }
                     Heard::ExitSignal(name) => {
@@ -170,6 +174,13 @@ pub(crate) async fn plain(
                     looking = None;
                     Box::pin(watched.judge(seen?)).await?
                 }
+                () = passed(lingers), if killing.is_none() && !closed => {
+                    lingers = None;
+                    let message = still_open(status.unwrap_or_default());
+                    let event = EventKind::Warning { message };
+                    way.engine.handle.record_host(way.host, event).await?;
+                    continue;
+                }
                 () = passed(gives_up), if killing.is_none() => Verdict::Kill(watched.gave_up()),
                 due = Watched::due(due) => match due {
                     Due::Look => {
@@ -206,6 +217,14 @@ pub(crate) async fn plain(
             }
         }
     }
+}
+
+/// What the operator is told about an ended command whose output is still open.
+fn still_open(status: i32) -> String {
+    format!(
+        "the command ended with {status}, but a process that it started keeps its output open; to let go of it, redirect \
+         the output: `nohup … >/dev/null 2>&1 &`"
+    )
 }
 
 /// The result of a plain command that we ended.

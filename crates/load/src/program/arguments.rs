@@ -108,8 +108,8 @@ pub(crate) struct ScenarioOptions {
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tags: Vec<String>,
     /// Skip classes, tasks and a bootstrap with one of these tags
-    #[arg(long, value_name = "TAG", value_delimiter = ',')]
-    exclude_tags: Vec<String>,
+    #[arg(long, alias = "exclude-tags", value_name = "TAG", value_delimiter = ',')]
+    skip_tags: Vec<String>,
     /// Add a threshold, such as `p99 < 500ms`; exit 6 if it is missed
     #[arg(long, value_name = "THRESHOLD")]
     threshold: Vec<String>,
@@ -394,7 +394,7 @@ impl Arguments {
             vars: options.vars()?,
             env: crate::environment(),
             tags: options.tags.clone(),
-            exclude_tags: options.exclude_tags.clone(),
+            skip_tags: options.skip_tags.clone(),
             directory: Path::new(&file).parent().map(Path::to_owned).unwrap_or_default(),
             stages: self.load.stages(is_url)?,
             resolve: options.resolve.clone(),

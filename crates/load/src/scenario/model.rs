@@ -25,7 +25,7 @@ pub struct Given {
     /// Run only tasks and classes with one of these tags; empty means all.
     pub tags: Vec<String>,
     /// Skip everything with one of these tags.
-    pub exclude_tags: Vec<String>,
+    pub skip_tags: Vec<String>,
     /// The directory of the files that the scenario names.
     pub directory: PathBuf,
     /// Stages that override the file's.

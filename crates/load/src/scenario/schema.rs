@@ -120,7 +120,7 @@ pub(super) struct NetworkFile {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct BootstrapFile {
-    /// Tags for `--exclude-tags`.
+    /// Tags for `--skip-tags`.
     tags: Option<Many<String>>,
     /// The requests.
     steps: Many<StepFile>,
@@ -147,7 +147,7 @@ pub(super) struct ClassFile {
     weight: Option<u32>,
     /// The wait between two tasks.
     wait: Option<WaitFile>,
-    /// Tags for `--tags` and `--exclude-tags`.
+    /// Tags for `--tags` and `--skip-tags`.
     tags: Option<Many<String>>,
     /// Requests of a user at its start.
     on_start: Option<Many<StepFile>>,
@@ -165,7 +165,7 @@ pub(super) struct ClassFile {
 pub(super) struct TaskFile {
     /// The weight of its share of the iterations; 1 by default.
     weight: Option<u32>,
-    /// Tags for `--tags` and `--exclude-tags`.
+    /// Tags for `--tags` and `--skip-tags`.
     tags: Option<Many<String>>,
     /// Requests in order, instead of one.
     sequence: Option<Vec<StepFile>>,

@@ -267,7 +267,7 @@ stages: [{users: 1, for: 1s}]
         &["--save", "x", "--csv", "x"],
         &["-e", "env=x"],
         &["-e", "x"],
-        &["--exclude-tags", "auth"],
+        &["--skip-tags", "auth"],
     ] {
         all.push(refused(&bench, &[&["load.yaml"], arguments].concat()));
     }

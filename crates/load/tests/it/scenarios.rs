@@ -255,7 +255,7 @@ stages: [{{users: 8, for: 5m}}]
         server.url()
     ))
     .turns(64);
-    bench.summary(&["--exclude-tags", "write"]);
+    bench.summary(&["--skip-tags", "write"]);
     assert_eq!(server.count("/never"), 0);
     let (a, b) = (server.count("/a"), server.count("/b"));
     assert!(a > b && b > 0, "{a} {b}");

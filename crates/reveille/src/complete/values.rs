@@ -69,8 +69,8 @@ impl Kind {
 /// The values that begin with what is typed.
 pub(super) fn of(kind: Kind, typed: &str, line: &Line) -> Vec<CompletionCandidate> {
     let mut values = match kind {
-        Kind::Run => runs(line, typed, |_| true),
-        Kind::OpenRun => runs(line, typed, |run| run.state != RunState::Closed),
+        Kind::Run => runs_alone(line, typed, |_| true),
+        Kind::OpenRun => runs_alone(line, typed, |run| run.state != RunState::Closed),
         Kind::RunOrHost => runs_and_hosts(line, typed),
         Kind::Hosts => names(line, typed, Names::List),
         Kind::Pattern => names(line, typed, Names::Pattern),
@@ -130,6 +130,15 @@ fn runs(line: &Line, typed: &str, fits: impl Fn(&RunLine) -> bool) -> Vec<Comple
             .chain(all.map(|run| (run.run.to_string(), described(run)))),
         typed,
     )
+}
+
+/// Runs, also as `@last` and `@RUN`.
+fn runs_alone(line: &Line, typed: &str, fits: impl Fn(&RunLine) -> bool) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.strip_prefix('@') else {
+        return runs(line, typed, fits);
+    };
+    let found = runs(line, typed, fits).into_iter();
+    found.map(|candidate| candidate.add_prefix("@")).collect()
 }
 
 /// `run deploy-app, closed, 2h ago`

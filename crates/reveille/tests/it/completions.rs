@@ -82,6 +82,7 @@ fn runs_and_their_hosts_are_completed() {
         .collect();
     assert_eq!([runs[1].trim(), runs[2].trim()], listed[..], "newest first");
     assert_eq!(of("reveille retry l"), ["last "]);
+    assert_eq!(of("reveille show '@l"), ["@last"]);
     assert_eq!(of("reveille resume "), Vec::<String>::new());
     assert_eq!(of("reveille logs d"), ["db1 "]);
     assert_eq!(of(&format!("reveille logs {}", runs[2])), ["web01 "]);

@@ -198,3 +198,35 @@ fn no_text_of_a_host_is_a_command_of_a_ci_server() {
         .unwrap();
     assert!(!Ended::of(&logs).expect(0).stdout.contains("##["));
 }
+
+#[test]
+fn a_command_that_ended_while_a_child_keeps_its_output_open_is_reported() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let go = reveille.path().join("go");
+    let command = format!(
+        "nohup sh -c 'while [ ! -e {} ]; do sleep 0.02; done; echo late' & exit 7",
+        go.display()
+    );
+    let mut child = reveille
+        .command(&["exec", "-i", &inventory, "--", &command])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = errors.find(|line| line.as_ref().unwrap().contains("keeps its output open"));
+    let told = told.unwrap().unwrap();
+    assert!(told.contains("the command ended with 7, but"), "{told}");
+    // The run does not end earlier because of it.
+    assert!(child.try_wait().unwrap().is_none());
+    std::fs::write(&go, "").unwrap();
+    let rest: Vec<String> = errors.map(Result::unwrap).collect();
+    let again = rest.iter().filter(|line| line.contains("keeps its output open"));
+    assert_eq!(again.count(), 0, "one line for all hosts: {rest:#?}");
+    let ended = Ended::of(&child.wait_with_output().unwrap()).expect(3);
+    assert!(ended.stdout.contains("late"), "{}", ended.stdout);
+    let logs = reveille.run(&["logs", "--failed"]).expect(0).stdout;
+    assert!(logs.contains("keeps its output open"), "{logs}");
+}

@@ -162,7 +162,7 @@ impl<'a> Context<'a> {
     /// Whether tags let something run. `needed` things run without a tag, too.
     pub(super) fn is_chosen(&self, tags: &[String], needed: bool) -> bool {
         let has = |list: &[String]| tags.iter().any(|tag| list.contains(tag));
-        !has(&self.given.exclude_tags) && (needed || self.given.tags.is_empty() || has(&self.given.tags))
+        !has(&self.given.skip_tags) && (needed || self.given.tags.is_empty() || has(&self.given.tags))
     }
 }
 
