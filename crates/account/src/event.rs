@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Class, HaltReason, HostName, Loss, MachineRef, Outcome, RunId, Rung, Site, Token, WorkerId};
 
+/// How the reason of a skipped step begins if a check found that a run would execute it.
+pub const WOULD: &str = "would ";
+/// How the reason of a skipped step begins if a check can't tell whether a run would execute it.
+pub const UNDECIDED: &str = "not checked: ";
+
 /// One thing that happened. The ledger commits it before anything shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {

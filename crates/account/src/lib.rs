@@ -44,7 +44,9 @@ mod source;
 
 pub use account::Account;
 pub use class::{Class, Status, UnknownClass};
-pub use event::{Chosen, Event, EventKind, Learned, Phase, PhaseTimings, RunState, StepRef, Stream};
+pub use event::{
+    Chosen, Event, EventKind, Learned, Phase, PhaseTimings, RunState, StepRef, Stream, UNDECIDED, WOULD,
+};
 pub use exit::Exit;
 pub use fault::{Fault, Line};
 pub use history::{HaltReason, Loss, MachineRef, Rung, Site};

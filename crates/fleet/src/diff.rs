@@ -31,12 +31,15 @@ impl Preview {
     }
 }
 
+/// How a check's words about a file or directory end that would stay as it is.
+pub const UNCHANGED: &str = " would not change";
+
 /// Says what would change at `path`, with the difference if it is wanted.
 pub(crate) fn words(path: &str, found: &Comparison, preview: Preview, hidden: bool) -> String {
     let mut words = if !preview.check {
         String::new()
     } else if found.changes.is_empty() {
-        format!("{path} would not change\n")
+        format!("{path}{UNCHANGED}\n")
     } else {
         format!("{path} would change: {}\n", found.changes.join(", "))
     };

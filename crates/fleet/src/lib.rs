@@ -100,7 +100,7 @@ mod world;
 
 pub use allowance::{Allowance, ClassAllowance, Judged};
 pub use clean::{CleanPlan, Cleaned, clean};
-pub use diff::Preview;
+pub use diff::{Preview, UNCHANGED};
 pub use dispatch::{RunEnd, run};
 pub use limits::{Fit, raise_descriptors, sessions};
 pub use options::{Hurry, RunOptions, SESSIONS, Typed};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reveille_account::{Class, EventKind, MachineRef, SourceError, StepRef};
+use reveille_account::{Class, EventKind, MachineRef, SourceError, StepRef, UNDECIDED, WOULD};
 use reveille_history::SkipReason;
 use reveille_job::{FACTS_COMMAND, Facts, Job, Preview, Registered, RenderedAction, Scope, Step};
 use reveille_transport::Become;
@@ -49,14 +49,13 @@ impl HostTask {
         let rendered = match rendered {
             Ok(Some(Preview::Known(rendered))) => *rendered,
             Ok(Some(Preview::Undecided)) => {
-                self.pass_over(
-                    at,
-                    "not checked: its `when` needs the result of a step that did not run",
-                );
+                let why = "its `when` needs the result of a step that did not run";
+                self.pass_over(at, &format!("{UNDECIDED}{why}"));
                 return Ok(());
             }
             Ok(Some(Preview::Unknown)) => {
-                self.pass_over(at, "would run, with the result of a step that did not run");
+                let why = "run, with the result of a step that did not run";
+                self.pass_over(at, &format!("{WOULD}{why}"));
                 return Ok(());
             }
             Ok(Some(Preview::Skipped) | None) => {
@@ -98,7 +97,7 @@ impl HostTask {
             }
         }
         if check && let Some(would) = would(&rendered.action, step.check) {
-            self.pass_over(at, would);
+            self.pass_over(at, &format!("{WOULD}{would}"));
             return Ok(());
         }
         let what = match rendered.action {
@@ -318,9 +317,9 @@ fn would(action: &RenderedAction, changes_nothing: bool) -> Option<&'static str>
     match action {
         RenderedAction::Run { .. } | RenderedAction::Script { .. } if changes_nothing => None,
         RenderedAction::Upload { .. } | RenderedAction::Template { .. } => None,
-        RenderedAction::Run { .. } | RenderedAction::Script { .. } => Some("would run"),
-        RenderedAction::Download { .. } => Some("would download"),
-        RenderedAction::Reboot { .. } => Some("would reboot"),
-        RenderedAction::WaitFor { .. } => Some("would wait"),
+        RenderedAction::Run { .. } | RenderedAction::Script { .. } => Some("run"),
+        RenderedAction::Download { .. } => Some("download"),
+        RenderedAction::Reboot { .. } => Some("reboot"),
+        RenderedAction::WaitFor { .. } => Some("wait"),
     }
 }

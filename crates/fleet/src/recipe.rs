@@ -138,6 +138,8 @@ impl RunRecipe {
         if let JobSource::File { file, text, .. } = source {
             spec.file = Some(file.clone());
             spec.sha256 = Some(sha256(text.as_bytes()));
+        }
+        if source.uses_vars() {
             spec.vars = json!({ "groups": self.groups });
         }
         spec.options = serde_json::to_value(&self.options)
@@ -147,7 +149,7 @@ impl RunRecipe {
         spec.node = node;
         spec.comment.clone_from(&self.comment);
         spec.name = Some(self.name());
-        let has_vars = matches!(source, JobSource::File { .. });
+        let has_vars = source.uses_vars();
         let roll = hosts.iter().map(|host| host.record(has_vars));
         let roll = roll.collect::<Result<Vec<_>, RecipeError>>()?;
         Ok(ledger.create_run(&spec, &roll)?)

@@ -578,3 +578,41 @@ fn a_bad_value_from_a_vault_is_not_shown() {
         "{error}"
     );
 }
+
+#[test]
+fn whoever_wants_names_only_runs_no_program_and_opens_no_vault() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let ran = directory.path().join("ran");
+    let program = write(
+        "inventory/program",
+        &format!("#!/bin/sh\ntouch '{}'\necho '{{}}'\n", ran.display()),
+    );
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write("inventory/hosts", "[web]\nweb[1:2]\n");
+    write(
+        "inventory/more.yaml",
+        "all: {hosts: {db1: {a: !vault \"$ANSIBLE_VAULT;1.1;AES256\\n00\"}}}\n",
+    );
+    write(
+        "inventory/group_vars/all.yaml",
+        "a: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  00\n",
+    );
+    let options = LoadOptions {
+        names_only: true,
+        ..LoadOptions::default()
+    };
+    let source = Source::File(directory.path().join("inventory"));
+    let inventory = Inventory::load_with(&[source], options).unwrap().inventory;
+    let names: Vec<&str> = inventory
+        .hosts()
+        .map(reveille_account::HostName::as_str)
+        .collect();
+    assert_eq!(names, ["web1", "web2", "db1"]);
+    assert!(!ran.exists());
+}

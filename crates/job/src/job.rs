@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::FACTS;
 use crate::quantity::Amount;
 use crate::scope::{SecretSource, Var};
-use crate::source::{CommandOptions, JobSource};
+use crate::source::{COMMAND, CommandOptions, JobSource};
 use crate::step::{Action, OnStuck, Role, Rules, Step};
 
 /// A list of steps, and how hosts run them.
@@ -81,10 +81,24 @@ pub enum Order {
 // === impl Job ===
 
 impl Job {
-    /// A job with a single command, without templates.
+    /// A job with a single command, sent as it is. `options.template` has no effect.
     pub fn command(command: String, options: CommandOptions) -> Self {
+        let text = Template::plain(&command);
+        let options = CommandOptions {
+            template: false,
+            ..options
+        };
+        Self::of_command(command, text, BTreeSet::new(), options)
+    }
+
+    pub(crate) fn of_command(
+        command: String,
+        text: Template,
+        environment: BTreeSet<String>,
+        options: CommandOptions,
+    ) -> Self {
         let action = Action::Run {
-            command: Template::plain(&command),
+            command: text,
             shell: "sh".into(),
         };
         let env = options
@@ -132,7 +146,7 @@ impl Job {
             extra: BTreeMap::new(),
             registers: HashMap::new(),
             template_files: BTreeMap::new(),
-            environment: BTreeSet::new(),
+            environment,
             constant_items: OnceLock::new(),
             source: JobSource::Command { command, options },
         }
@@ -180,7 +194,7 @@ impl Job {
             JobSource::File { file, .. } => Path::new(file)
                 .parent()
                 .map_or_else(|| PathBuf::from(path), |directory| directory.join(path)),
-            JobSource::Command { .. } => PathBuf::from(path),
+            JobSource::Written { .. } | JobSource::Command { .. } => PathBuf::from(path),
         }
     }
 
@@ -219,11 +233,14 @@ impl Job {
     /// A mistake at a byte of the job file.
     pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {
         match &self.source {
-            JobSource::File { file, text, .. } => {
+            JobSource::File { file, text, .. } | JobSource::Written { by: file, text } => {
                 let (line, column) = reveille_document::position(text, byte);
                 SourceError::at(message, file, text, line, column)
             }
-            JobSource::Command { .. } => SourceError::whole(message, "command"),
+            JobSource::Command { command, .. } => {
+                let (line, column) = reveille_document::position(command, byte);
+                SourceError::at(message, COMMAND, command, line, column)
+            }
         }
     }
 }

@@ -76,6 +76,7 @@ pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
 pub use looping::{MAX_ITEMS, MAX_STEPS};
 pub use plan::Becoming;
 pub use quantity::Amount;
+pub use read::reads_like_template;
 pub use render::{Preview, Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use reveille_document::MAX_FILE_BYTES;
 pub use schema::schema;

@@ -18,7 +18,7 @@ use crate::parse::action::OF_PLAYS;
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
 use crate::scope::{BUILT_IN, OF_LOOPS, REGISTERED, SecretSource, Var};
-use crate::source::{JobSource, Selection};
+use crate::source::{COMMAND, JobSource, Selection};
 use crate::step::{Looped, Step, Watchdog};
 
 pub(crate) const JOB: &[&str] = &[
@@ -93,6 +93,27 @@ pub(crate) fn job(
             mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
             Err(mistakes)
         }
+    }
+}
+
+/// Reads a command that is a template, with the environment variables that it uses.
+pub(crate) fn command(text: &str) -> Result<(Template, BTreeSet<String>), Vec<SourceError>> {
+    let mut context = Context {
+        reader: Reader::new(COMMAND, text),
+        recorded: None,
+        template_files: BTreeMap::new(),
+        environment: BTreeSet::new(),
+        template_texts: BTreeMap::new(),
+    };
+    let template = Template::compile(text, text, 0)
+        .map_err(|fault| context.fault(fault))
+        .ok();
+    for expression in template.iter().flat_map(Template::expressions) {
+        context.check_built_in(expression);
+    }
+    match template {
+        Some(template) if context.reader.mistakes.is_empty() => Ok((template, context.environment)),
+        _ => Err(context.reader.mistakes),
     }
 }
 

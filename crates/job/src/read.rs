@@ -3,11 +3,25 @@
 use std::collections::BTreeMap;
 
 use reveille_account::SourceError;
-use reveille_document::position;
+use reveille_document::{Template, position};
 
 use crate::job::Job;
 use crate::parse;
-use crate::source::JobSource;
+use crate::source::{CommandOptions, JobSource};
+
+/// Whether a command that is no template reads like one: it has `{{ … }}` with names in them, and no others.
+///
+/// ```
+/// assert!(reveille_job::reads_like_template("echo {{ inventory_hostname }}"));
+/// assert!(!reveille_job::reads_like_template("docker ps --format '{{.Names}}'"));
+/// ```
+pub fn reads_like_template(command: &str) -> bool {
+    Template::compile(command, command, 0).is_ok_and(|template| {
+        template
+            .expressions()
+            .any(|expression| !expression.roots().is_empty())
+    })
+}
 
 impl Job {
     /// Parses a job file; `file` is its name in messages. Returns all mistakes, up to a bound.
@@ -42,6 +56,26 @@ impl Job {
         }
     }
 
+    /// Parses a job that the program wrote for the command `by`.
+    pub fn written(text: &str, by: &str) -> Result<Self, Vec<SourceError>> {
+        let mut job = Self::parse(text, by)?;
+        job.source = JobSource::Written {
+            by: by.to_owned(),
+            text: text.to_owned(),
+        };
+        Ok(job)
+    }
+
+    /// A job with a single command, a template that is rendered for each host.
+    pub fn command_template(command: String, options: CommandOptions) -> Result<Self, Vec<SourceError>> {
+        let (text, environment) = parse::command(&command)?;
+        let options = CommandOptions {
+            template: true,
+            ..options
+        };
+        Ok(Self::of_command(command, text, environment, options))
+    }
+
     /// Recreates a job from its recorded source.
     pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
         match source {
@@ -58,6 +92,10 @@ impl Job {
                     .map_err(|message| vec![SourceError::whole(message, file)])?;
                 job.restore_loops(loops)?;
                 Ok(job)
+            }
+            JobSource::Written { by, text } => Self::written(text, by),
+            JobSource::Command { command, options } if options.template => {
+                Self::command_template(command.clone(), options.clone())
             }
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
         }

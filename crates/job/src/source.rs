@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Watchdog;
 
+/// The name of a command in messages, in the place of a file's.
+pub(crate) const COMMAND: &str = "the command";
+
 /// Everything that a job was made from; the ledger records it for [`Job::from_source`](crate::Job::from_source).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,6 +30,13 @@ pub enum JobSource {
         /// For each of its steps with `loop`, how many steps it became.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         loops: Vec<usize>,
+    },
+    /// A job that the program wrote for one of its commands, such as `copy`.
+    Written {
+        /// The command.
+        by: String,
+        /// The job's text.
+        text: String,
     },
     /// One command.
     Command {
@@ -57,6 +67,22 @@ pub struct CommandOptions {
     pub env: BTreeMap<String, String>,
     /// Its working directory.
     pub cwd: Option<String>,
+    /// Whether it is a template, rendered for each host.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+}
+
+// === impl JobSource ===
+
+impl JobSource {
+    /// Whether its templates use the vars of hosts and the inventory's groups.
+    pub fn uses_vars(&self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::Written { .. } => false,
+            Self::Command { options, .. } => options.template,
+        }
+    }
 }
 
 // === impl CommandOptions ===
@@ -72,6 +98,7 @@ impl Default for CommandOptions {
             watchdog: Watchdog::default(),
             env: BTreeMap::new(),
             cwd: None,
+            template: false,
         }
     }
 }

@@ -243,6 +243,11 @@ impl Step {
         self.when.is_some()
     }
 
+    /// Whether it writes files on the host: `upload` and `template`.
+    pub fn sends_files(&self) -> bool {
+        matches!(self.action, Action::Upload { .. } | Action::Template { .. })
+    }
+
     /// Whether its commands run on another host than the one they are for.
     pub fn runs_elsewhere(&self) -> bool {
         self.run_on.is_some()

@@ -1,10 +1,25 @@
 //! Finds runs: by what users type, and all of them.
 
-use reveille_account::{RunId, RunState, WorkerId};
-use rusqlite::Row;
+use reveille_account::{HostName, RunId, RunState, WorkerId};
+use rusqlite::{Row, params};
 
-use crate::sql::{rows, text};
+use crate::sql::{host, key, rows, text};
 use crate::{Error, Ledger, Result, RunKind, RunRecord, RunSpec};
+
+/// What a list of runs says of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLine {
+    /// The run.
+    pub run: RunId,
+    /// The command that started it.
+    pub kind: RunKind,
+    /// What it is called: its job, or its command.
+    pub name: Option<String>,
+    /// Its state. The controller of an open run may be dead.
+    pub state: RunState,
+    /// The start time, Unix milliseconds.
+    pub started_ms: u64,
+}
 
 const SELECT_RUN: &str =
     "SELECT id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms, state, round, epoch,
@@ -26,10 +41,44 @@ impl Ledger {
         rows(&self.connection(), &all, [], read_run)
     }
 
-    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either.
+    /// Returns the newest runs, at most `most`, without their jobs and options.
+    pub fn newest_runs(&self, most: usize) -> Result<Vec<RunLine>> {
+        let newest = "SELECT id, kind, state, started_ms, name FROM runs ORDER BY run DESC LIMIT ?1";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        rows(&self.connection(), newest, [most], |row| {
+            let run = RunId::from_bytes(row.get(0)?);
+            let (kind, state) = (text(row, 1)?, text(row, 2)?);
+            let damaged = |what: &str, value: &str| Error::damaged(format!("the {what} of {run}"), &value);
+            Ok(RunLine {
+                run,
+                kind: RunKind::from_name(kind).ok_or_else(|| damaged("kind", kind))?,
+                state: state_from_name(state).ok_or_else(|| damaged("state", state))?,
+                started_ms: row.get(3).map(i64::cast_unsigned)?,
+                name: row.get(4)?,
+            })
+        })
+    }
+
+    /// Returns the hosts of a run whose names begin with `start`, sorted, at most `most`.
+    pub fn hosts_that_begin(&self, run: RunId, start: &str, most: usize) -> Result<Vec<HostName>> {
+        let connection = self.connection();
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut hosts = rows(
+            &connection,
+            "SELECT DISTINCT host FROM roll WHERE run = ?1 AND host >= ?2 ORDER BY host LIMIT ?3",
+            params![key(&connection, run)?, start, most],
+            |row| host(row, 0),
+        )?;
+        hosts.retain(|host| host.as_str().starts_with(start));
+        Ok(hosts)
+    }
+
+    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either. A leading `@`, as in
+    /// patterns of hosts, is left out.
     pub fn resolve_run(&self, text: &str) -> Result<RunId> {
         const SHOWN: usize = 5;
         let ids = self.run_ids()?;
+        let text = text.strip_prefix('@').unwrap_or(text);
         if text == "last" {
             return ids
                 .first()

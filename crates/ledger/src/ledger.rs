@@ -49,7 +49,7 @@ impl Ledger {
         Self::open_at(state_directory, true)
     }
 
-    /// Opens an existing ledger, for commands that only read.
+    /// Opens an existing ledger, for commands that begin no run. On a full disk it releases the reserve.
     pub fn open_existing(state_directory: &Path) -> Result<Self> {
         if !state_directory.join("ledger.db").exists() {
             return Err(Error::NoLedger {
@@ -59,17 +59,40 @@ impl Ledger {
         Self::open_at(state_directory, false)
     }
 
+    /// Opens an existing ledger for a glance, such as that of a shell which completes a word: nothing is created, migrated
+    /// or waited for. A ledger of another version is refused.
+    pub fn look(state_directory: &Path) -> Result<Self> {
+        let disk = Disk::open(state_directory, false)?;
+        let connection = schema::look(&state_directory.join("ledger.db"))?;
+        Ok(Self::with(disk, connection))
+    }
+
     fn open_at(state_directory: &Path, create: bool) -> Result<Self> {
         let disk = Disk::open(state_directory, create)?;
-        let connection = schema::open(&state_directory.join("ledger.db"), create)?;
-        Ok(Self {
+        let path = state_directory.join("ledger.db");
+        let connection = match schema::open(&path, create) {
+            // Reading needs some space too, for SQLite's own files. A new run needs more than the reserve.
+            Err(error) if error.is_full() && !create && disk.spend_reserve() => schema::open(&path, create)?,
+            Err(error) if error.is_full() => {
+                return Err(Error::StateDirectory {
+                    path: state_directory.to_owned(),
+                    reason: "its disk is full; free some space".to_owned(),
+                });
+            }
+            opened => opened?,
+        };
+        Ok(Self::with(disk, connection))
+    }
+
+    fn with(disk: Disk, connection: Connection) -> Self {
+        Self {
             shared: Arc::new(Inner {
                 disk: Arc::new(disk),
                 connection: Mutex::new(connection),
                 #[cfg(feature = "memory")]
                 memory: None,
             }),
-        })
+        }
     }
 
     /// A ledger whose only run is in memory.

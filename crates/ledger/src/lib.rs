@@ -74,6 +74,7 @@ mod writer;
 pub use audit::{Audit, Selector, UnknownSelector};
 pub use disk::{LedgerState, RESERVE_BYTES};
 pub use error::{Error, Result};
+pub use find::RunLine;
 pub use handle::{Entry, Follow, RunHandle, Ticket};
 pub use ledger::Ledger;
 pub use read::{Events, HostOutcome};

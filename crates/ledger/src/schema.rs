@@ -200,6 +200,41 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Opens a database of the newest schema for reading alone. Nothing is created, changed or waited for.
+pub(crate) fn look(path: &Path) -> Result<Connection> {
+    // While nobody has the ledger open, there is no log beside it, and SQLite would make one.
+    let has_log = path.with_extension("db-wal").exists();
+    let mut uri = String::from("file:");
+    for byte in std::path::absolute(path)
+        .map_err(Error::io("find", path))?
+        .as_os_str()
+        .as_encoded_bytes()
+    {
+        if byte.is_ascii_alphanumeric() || b"/.-_".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            uri += &format!("%{byte:02X}");
+        }
+    }
+    uri += if has_log {
+        "?mode=ro"
+    } else {
+        "?mode=ro&immutable=1"
+    };
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags).map_err(|error| refused(path, error))?;
+    connection.busy_timeout(Duration::ZERO).map_err(Error::write)?;
+    let found = check(path, &connection)?;
+    if found < newest() {
+        return Err(Error::NotALedger {
+            path: path.to_owned(),
+            reason: "an older program wrote it, and it is not migrated yet",
+        });
+    }
+    Ok(connection)
+}
+
 /// A database in memory with the newest schema.
 #[cfg(feature = "memory")]
 pub(crate) fn open_in_memory() -> Result<Connection> {

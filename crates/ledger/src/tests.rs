@@ -518,3 +518,54 @@ async fn a_full_disk_uses_the_reserve_and_is_then_reported() {
         .collect::<Vec<_>>();
     assert_eq!(numbers, (1..=seq).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_glance_at_a_ledger_changes_and_creates_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a state %#?");
+    assert!(matches!(
+        Ledger::look(&path),
+        Err(Error::NoLedger { .. } | Error::StateDirectory { .. })
+    ));
+    assert!(!path.exists());
+    let ledger = Ledger::open(&path).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(12)).unwrap();
+    let run = handle.run();
+    let hosts = |ledger: &Ledger| {
+        let hosts = ledger.hosts_that_begin(run, "web1", 200).unwrap();
+        hosts.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // While a controller writes, and when nobody has it open.
+    assert_eq!(hosts(&Ledger::look(&path).unwrap()), ["web1", "web10", "web11"]);
+    handle.set_state(RunState::Closed, None).await.unwrap();
+    drop((handle, ledger));
+    let files = || {
+        let entries = fs::read_dir(&path).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let look = Ledger::look(&path).unwrap();
+    assert_eq!(hosts(&look), ["web1", "web10", "web11"]);
+    assert_eq!(look.newest_runs(5).unwrap()[0].state, RunState::Closed);
+    assert_eq!(look.newest_runs(0).unwrap(), []);
+    drop(look);
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn a_glance_at_a_ledger_of_an_older_program_migrates_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Ledger::open(directory.path()).unwrap());
+    let path = directory.path().join("ledger.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
+    drop(connection);
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(
+        Ledger::look(directory.path()),
+        Err(Error::NotALedger { .. })
+    ));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}

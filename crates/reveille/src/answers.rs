@@ -15,10 +15,14 @@ const ANSWERS: &[(&[&str], &str)] = &[
     (&["-x", "--exclude"], "exclude hosts by a pattern: -l 'all:!HOST'"),
     (&["-X"], "exclude groups by a pattern: -l 'all:!GROUP'"),
     (
-        &["-C"],
-        "reveille run JOB --check asks the hosts what would change",
+        &["-C", "--check"],
+        "reveille run JOB --check and reveille copy --check ask the hosts what would change; a command has to run to \
+         tell",
     ),
-    (&["-D"], "reveille run JOB --diff shows how texts change"),
+    (
+        &["-D", "--diff"],
+        "reveille run JOB --diff and reveille copy --diff show how texts change",
+    ),
     (
         &["-m", "--module-name"],
         "there are no modules: reveille exec runs commands, reveille copy sends files",

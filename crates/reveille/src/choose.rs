@@ -85,6 +85,26 @@ pub(crate) fn reach(
 }
 
 impl Chosen {
+    /// The groups with their hosts, as templates see them.
+    pub(crate) fn groups(&self) -> Vec<(String, Vec<String>)> {
+        let groups = self.inventory.groups().into_iter();
+        groups
+            .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
+            .collect()
+    }
+
+    /// The hosts of a run whose job uses variables.
+    pub(crate) fn with_vars(self) -> (Vec<RunHost>, Passwords) {
+        let inventory = &self.inventory;
+        let hosts = self.hosts.into_iter().map(|(name, way)| RunHost {
+            vars: inventory.template_vars(name.as_str()),
+            unrecorded: inventory.vault_vars(name.as_str()),
+            name,
+            way,
+        });
+        (hosts.collect(), self.passwords)
+    }
+
     /// The hosts of a run whose job uses no variables.
     pub(crate) fn without_vars(self) -> (Vec<RunHost>, Passwords) {
         let hosts = self.hosts.into_iter().map(|(name, way)| RunHost {

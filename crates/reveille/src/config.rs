@@ -38,6 +38,7 @@ const NOT_KEYS: &[&str] = &[
     "help",
     "version",
     "plan",
+    "template",
     "dry-run",
     "follow",
     "serve",
@@ -112,15 +113,10 @@ impl Config {
         // Whoever can write to the file could make us run a command, and without it other hosts might be chosen.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
-        let of_directory = std::fs::metadata(directory).map_err(|error| refused(error.to_string()))?;
-        // In a directory such as /tmp, nobody else can replace our file.
-        let sticky = of_directory.mode() & 0o1000 != 0;
+        let replaces = who_else_replaces(directory).map_err(|error| refused(error.to_string()))?;
         let why = who_else_writes(&metadata)
             .map(|who| format!("{who} can write to it"))
-            .or_else(|| {
-                let who = who_else_writes(&of_directory).filter(|_| !sticky)?;
-                Some(format!("{who} can write to its directory"))
-            });
+            .or_else(|| Some(format!("{} can write to its directory", replaces?)));
         if let Some(why) = why {
             return Err(refused(format!(
                 "{why}, and could make Reveille run commands; correct owner and mode (`chmod go-w`), or remove the file"
@@ -293,6 +289,14 @@ impl Config {
         }
         all
     }
+}
+
+/// Who can replace the files of a directory besides this user and root.
+pub(crate) fn who_else_replaces(directory: &Path) -> io::Result<Option<String>> {
+    let metadata = std::fs::metadata(directory)?;
+    // In a directory such as /tmp, nobody else can replace our file.
+    let sticky = metadata.mode() & 0o1000 != 0;
+    Ok(who_else_writes(&metadata).filter(|_| !sticky))
 }
 
 /// Who can write to a file besides this user and root.

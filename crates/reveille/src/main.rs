@@ -25,6 +25,7 @@ mod answers;
 mod choose;
 mod cli;
 mod commands;
+mod complete;
 mod config;
 mod drill;
 mod failure;
@@ -52,6 +53,9 @@ use crate::printer::Printer;
 
 fn main() -> ExitCode {
     usage::begin();
+    if complete::answer() {
+        return ExitCode::SUCCESS;
+    }
     if let Some((name, arguments)) = program::asked_for(std::env::args_os()) {
         return program::run(name, &arguments).map_or_else(|failure| failed(&failure), |_| ExitCode::SUCCESS);
     }

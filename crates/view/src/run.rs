@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use reveille_account::{Account, Class, Event, EventKind, HostName, Outcome, RunId, Status};
+use reveille_account::{
+    Account, Class, Event, EventKind, HostName, Outcome, RunId, Status, UNDECIDED, WOULD,
+};
 use reveille_text::duration::shown_millis;
 use reveille_text::harmless;
 
@@ -45,6 +47,10 @@ pub struct RunView {
     pub ended_here: u64,
     /// Hosts of this round that some step has changed.
     pub changed: u64,
+    /// Hosts of this round on which a check left out a step that a run would execute.
+    pub would: u64,
+    /// Hosts of this round on which a check can't tell whether a run would execute some step.
+    pub undecided: u64,
     /// Hosts of this round on which nothing was to do.
     pub nothing_to_do: u64,
     /// Hosts of this round that succeeded after a failure.
@@ -143,6 +149,8 @@ enum Done {
     Ok,
     Changed,
     Skipped,
+    Would,
+    Undecided,
     Failed,
 }
 
@@ -207,6 +215,8 @@ impl RunView {
             },
             ended_here: 0,
             changed: 0,
+            would: 0,
+            undecided: 0,
             nothing_to_do: 0,
             recovered: 0,
             steps: head.steps.iter().map(|name| StepView::new(name)).collect(),
@@ -456,9 +466,16 @@ impl RunView {
                     view.recovering &= done == Done::Failed;
                 });
             }
-            EventKind::StepSkipped { step, .. } => {
+            EventKind::StepSkipped { step, reason } => {
+                let done = if reason.starts_with(WOULD) {
+                    Done::Would
+                } else if reason.starts_with(UNDECIDED) {
+                    Done::Undecided
+                } else {
+                    Done::Skipped
+                };
                 self.undo(host, step.index);
-                self.settle(host, step.index, Done::Skipped, None);
+                self.settle(host, step.index, done, None);
             }
             EventKind::StepLost { .. } | EventKind::StepLeft { .. } => self.change(host, now, |view| {
                 view.doing = Doing::Between;
@@ -616,6 +633,8 @@ impl RunView {
             Done::Ok => &mut step.ok,
             Done::Changed => &mut step.changed,
             Done::Skipped => &mut step.skipped,
+            Done::Would => &mut step.would,
+            Done::Undecided => &mut step.undecided,
             Done::Failed => &mut step.failed,
         };
         *number = number.saturating_add_signed(by);
@@ -636,8 +655,10 @@ impl RunView {
         let view = self.remove(host);
         self.ended.add(outcome.status());
         self.ended_here += 1;
-        let changed = |view: HostView| view.results.contains(&Done::Changed);
-        self.changed += u64::from(view.is_some_and(changed));
+        let any = |done| view.as_ref().is_some_and(|view| view.results.contains(&done));
+        self.changed += u64::from(any(Done::Changed));
+        self.would += u64::from(any(Done::Would));
+        self.undecided += u64::from(any(Done::Undecided));
         self.nothing_to_do += u64::from(outcome.class == Class::NothingToDo);
         self.recovered += u64::from(outcome.class == Class::OkAfterRecovery);
         if outcome.status() != Status::Cancelled {

@@ -16,6 +16,10 @@ pub struct StepView {
     pub changed: u64,
     /// Hosts on which it was skipped.
     pub skipped: u64,
+    /// Hosts on which a check left it out and a run would execute it.
+    pub would: u64,
+    /// Hosts on which a check can't tell whether a run would execute it.
+    pub undecided: u64,
     /// Hosts that failed in it.
     pub failed: u64,
     /// Of those, hosts on which it failed before it started.
@@ -50,6 +54,11 @@ impl StepView {
     /// Hosts on which an attempt of it has ended.
     pub fn ran(&self) -> u64 {
         (self.ok + self.changed + self.failed).saturating_sub(self.not_started)
+    }
+
+    /// Hosts on which it ended or was skipped.
+    pub fn ended(&self) -> u64 {
+        self.ok + self.changed + self.skipped + self.would + self.undecided + self.failed
     }
 
     /// Adds how long an attempt took.

@@ -110,17 +110,30 @@ impl InventorySources {
     ///
     /// It can't be read.
     pub fn read(&self) -> Result<Loaded, Error> {
-        let sources: Vec<Source> = self
-            .arguments
-            .iter()
-            .cloned()
-            .map(Source::Argument)
-            .chain(self.lists.iter().cloned().map(Source::List))
-            .collect();
         let mut options = LoadOptions::default();
         for file in &self.vault_password_files {
             options.vault.add_file(file)?;
         }
-        Ok(Inventory::load_with(&sources, options)?)
+        Ok(Inventory::load_with(&self.sources(), options)?)
+    }
+
+    /// Reads only the names of hosts and groups: no program is run, no vault is opened.
+    ///
+    /// # Errors
+    ///
+    /// The inventory can't be read, or names no hosts.
+    pub fn read_names(&self) -> Result<Inventory, Error> {
+        let options = LoadOptions {
+            names_only: true,
+            ..LoadOptions::default()
+        };
+        Ok(Inventory::load_with(&self.sources(), options)?.inventory)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let arguments = self.arguments.iter().cloned().map(Source::Argument);
+        arguments
+            .chain(self.lists.iter().cloned().map(Source::List))
+            .collect()
     }
 }

@@ -66,6 +66,16 @@ const PACKAGES: &[Package] = &[
         reason: "the controller's clock jumps",
     },
     Package {
+        name: "zsh",
+        programs: &["zsh"],
+        reason: "words are completed in it",
+    },
+    Package {
+        name: "fish",
+        programs: &["fish"],
+        reason: "words are completed in it",
+    },
+    Package {
         name: "debootstrap",
         programs: &["debootstrap"],
         reason: "makes the Debian machines that packages are installed on; sudo, doas and other shells are in them",

@@ -9,6 +9,7 @@ mod echo;
 mod held;
 pub(crate) mod job;
 mod lab;
+mod live;
 mod peers;
 pub(crate) mod sweep;
 
@@ -54,6 +55,8 @@ enum Measurement {
     Echo,
     /// Sessions held open
     Held,
+    /// Hosts that print lines all the time
+    Live,
     /// Thousands of hosts of the drill
     Drill,
 }
@@ -87,6 +90,11 @@ pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result {
             Measurement::Held => {
                 let title = format!("{hosts} sessions held open for {} s", held::HOLD.as_secs());
                 ("held", title, held::table(&lab, &contestants)?)
+            }
+            Measurement::Live => {
+                let rounds = arguments.rounds.unwrap_or(3);
+                let title = format!("{hosts} hosts that print {} lines a second", live::LINES);
+                ("live", title, live::table(&lab, rounds)?)
             }
             Measurement::Drill => {
                 let title = format!("{drill_hosts} sessions held at once against the drill");

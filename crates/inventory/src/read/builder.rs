@@ -32,6 +32,8 @@ pub(crate) struct Builder {
     pub(crate) vault: Vault,
     /// How long an executable inventory may take.
     pub(crate) script_limit: Duration,
+    /// Whether programs are left out, because only names are wanted.
+    pub(crate) names_only: bool,
     mistakes: Vec<SourceError>,
     more_mistakes: usize,
     warnings: Vec<(SourceError, usize)>,
@@ -44,8 +46,13 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new(options: LoadOptions) -> Self {
         let mut builder = Self {
-            vault: Vault::new(options.vault),
+            vault: if options.names_only {
+                Vault::sealed()
+            } else {
+                Vault::new(options.vault)
+            },
             script_limit: options.script_limit,
+            names_only: options.names_only,
             ..Self::default()
         };
         builder.group("all");

@@ -53,6 +53,9 @@ pub struct LoadOptions {
     pub vault: VaultPasswords,
     /// How long an executable inventory may take.
     pub script_limit: Duration,
+    /// Whether only names are wanted: no program is run, no vault is opened, and neither `group_vars/` nor `host_vars/`
+    /// is read.
+    pub names_only: bool,
 }
 
 // === impl LoadOptions ===
@@ -62,6 +65,7 @@ impl Default for LoadOptions {
         Self {
             vault: VaultPasswords::default(),
             script_limit: program::TIME_LIMIT,
+            names_only: false,
         }
     }
 }
@@ -76,12 +80,15 @@ impl Inventory {
 
     /// Reads all sources into one inventory.
     pub fn load_with(sources: &[Source], options: LoadOptions) -> Result<Loaded, InventoryError> {
+        let names_only = options.names_only;
         let mut builder = Builder::new(options);
         for source in sources {
             source::read(source, &mut builder)?;
         }
-        let directories: Vec<PathBuf> = sources.iter().filter_map(source::vars_directory).collect();
-        vars_files::read(&directories, &mut builder)?;
+        if !names_only {
+            let directories: Vec<PathBuf> = sources.iter().filter_map(source::vars_directory).collect();
+            vars_files::read(&directories, &mut builder)?;
+        }
         let loaded = builder.finish()?;
         if loaded.inventory.is_empty() {
             let name = sources

@@ -175,6 +175,9 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     }
     let bytes = file::read_bytes(path)?;
     let is_program = bytes.starts_with(b"#!") || bytes.starts_with(b"\x7fELF");
+    if is_program && builder.names_only {
+        return Ok(());
+    }
     if is_program {
         if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
             return Err(

@@ -19,6 +19,7 @@ pub(super) const EXEC: &str = "\
 Examples:
   reveille exec -w web[01-40] -- uptime
   reveille exec -i hosts.ini -l 'web:!web07' -b -- systemctl reload nginx
+  reveille exec -i hosts.ini --template -- 'echo {{ inventory_hostname }}'
   reveille exec -i hosts.ini --durable --idle 10m -- apt-get -y upgrade
   reveille exec -i hosts.ini --stdin key.pub -- tee -a .ssh/authorized_keys";
 
@@ -108,6 +109,11 @@ pub(super) const PRUNE: &str = "\
 Examples:
   reveille prune --older-than 90d --dry-run
   reveille prune --older-than 90d";
+
+pub(super) const INIT: &str = "\
+Examples:
+  reveille init
+  reveille init fleet";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

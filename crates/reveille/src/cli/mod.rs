@@ -144,6 +144,13 @@ pub(crate) enum Command {
     /// Serve mirror lists to package managers (runs reveille-mirrorlist)
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Mirrorlist(ProgramArgs),
+    /// Write the first files of a project: an inventory, a job, options
+    #[command(after_help = examples::INIT)]
+    Init {
+        /// The directory; no file in it is overwritten
+        #[arg(value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        directory: PathBuf,
+    },
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -182,10 +189,17 @@ pub(crate) struct OnHosts {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct ExecArgs {
     /// Command and its arguments, joined by blanks and given to the remote sh; put -- before it if it begins with -
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+    /// Fill in {{ names }} in the command with the values of each host, as in jobs
+    #[arg(long, help_heading = "Command")]
+    pub(crate) template: bool,
     /// Keep the command running when the connection is lost, and re-attach to it
     #[arg(long, conflicts_with = "stdin", help_heading = "Command")]
     pub(crate) durable: bool,
@@ -282,6 +296,12 @@ pub(crate) struct CopyArgs {
     /// Group
     #[arg(long, value_name = "GROUP", help_heading = "Files")]
     pub(crate) group: Option<String>,
+    /// Ask the hosts what would change; change nothing
+    #[arg(long, help_heading = "Files")]
+    pub(crate) check: bool,
+    /// Record how text files differ from those on the hosts
+    #[arg(long, help_heading = "Files")]
+    pub(crate) diff: bool,
     #[command(flatten)]
     pub(crate) on: OnHosts,
 }

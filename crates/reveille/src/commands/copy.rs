@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use reveille_account::Exit;
+use reveille_fleet::Preview;
 use reveille_job::Job;
 use reveille_ledger::RunKind;
 use reveille_transport::transfer::Original;
@@ -45,7 +46,11 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
         }
         steps.push(json!({ "name": format!("copy {}", source.display()), "upload": upload }));
     }
-    start(RunKind::Copy, &steps, &args.on, globals, printer)
+    let preview = Preview {
+        check: args.check,
+        diff: args.diff,
+    };
+    start(RunKind::Copy, preview, &steps, &args.on, globals, printer)
 }
 
 /// Fetches files and directories from every host.
@@ -64,11 +69,13 @@ pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> R
             }))
         })
         .collect::<Result<_, Failure>>()?;
-    start(RunKind::Fetch, &steps, &args.on, globals, printer)
+    let preview = Preview::default();
+    start(RunKind::Fetch, preview, &steps, &args.on, globals, printer)
 }
 
 fn start(
     kind: RunKind,
+    preview: Preview,
     steps: &[Value],
     on: &OnHosts,
     globals: &Globals,
@@ -76,8 +83,10 @@ fn start(
 ) -> Result<Exit, Failure> {
     // JSON is YAML: the ledger records the same text as for a job file.
     let text = json!({ "steps": steps }).to_string();
-    let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
-    let request = Request::plain(kind, job, on, true, globals, printer)?;
+    let job = Job::written(&text, kind.as_str()).map_err(Failure::Mistakes)?;
+    let kind = if preview.check { RunKind::Check } else { kind };
+    let mut request = Request::plain(kind, job, on, true, globals, printer)?;
+    request.recipe.options.preview = preview;
     launch::start(request, &on.report, printer)
 }
 

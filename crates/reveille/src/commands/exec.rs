@@ -1,32 +1,131 @@
 //! `reveille exec`: runs a one-off command on the selected hosts.
 
 use reveille_account::Exit;
-use reveille_job::{CommandOptions, Job, Limit, Watchdog};
+use reveille_fleet::RunRecipe;
+use reveille_job::{CommandOptions, Job, Limit, Scope, Shared, Watchdog, reads_like_template};
 use reveille_ledger::RunKind;
 
+use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
+use crate::options::run_options;
 use crate::printer::Printer;
+use crate::state;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
-    let job = Job::command(
-        args.command.join(" "),
-        CommandOptions {
-            attempts: args.attempts,
-            durable: args.durable,
-            pty: args.pty,
-            watchdog: Watchdog {
-                idle: limit(args.idle),
-                total: limit(args.total),
-            },
-            ..CommandOptions::default()
+    let command = args.command.join(" ");
+    let options = CommandOptions {
+        attempts: args.attempts,
+        durable: args.durable,
+        pty: args.pty,
+        watchdog: Watchdog {
+            idle: limit(args.idle),
+            total: limit(args.total),
         },
-    );
+        ..CommandOptions::default()
+    };
+    let request = if args.template {
+        of_template(command, options, args, globals, printer)?
+    } else {
+        warn_of_placeholders(&command, printer);
+        let job = Job::command(command, options);
+        Request::plain(RunKind::Exec, job, &args.on, !args.stream, globals, printer)?
+    };
     let request = Request {
         input: args.stdin.as_deref().map(launch::read_input).transpose()?,
-        ..Request::plain(RunKind::Exec, job, &args.on, !args.stream, globals, printer)?
+        ..request
     };
     launch::start(request, &args.on.report, printer)
+}
+
+/// A run whose command is rendered for each host; it is checked for every host before anything is recorded.
+fn of_template(
+    command: String,
+    command_options: CommandOptions,
+    args: &ExecArgs,
+    globals: &Globals,
+    printer: &Printer,
+) -> Result<Request, Failure> {
+    if !command.contains("{{") {
+        return Err(Failure::usage(
+            "--template has no effect: the command has no `{{ … }}`, such as `{{ inventory_hostname }}`",
+        ));
+    }
+    let job = Job::command_template(command, command_options).map_err(Failure::Mistakes)?;
+    let on = &args.on;
+    let mut options = run_options(Some(&on.reach), &on.pacing, !args.stream)?;
+    let chosen = reach(&on.reach, None, &mut options, globals, printer)?;
+    let groups = chosen.groups();
+    let shared = Shared::new("RUN", groups.clone(), job.environment());
+    let (hosts, passwords) = chosen.with_vars();
+    let scopes = hosts
+        .iter()
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
+    let mistakes = job.check_all(scopes);
+    if !mistakes.is_empty() {
+        return Err(Failure::Mistakes(mistakes));
+    }
+    Ok(Request {
+        recipe: RunRecipe {
+            kind: RunKind::Exec,
+            job,
+            options,
+            groups,
+            seed: launch::seed(),
+            comment: on.pacing.comment.clone(),
+        },
+        hosts,
+        passwords,
+        input: None,
+        state_dir: state::directory(globals)?,
+    })
+}
+
+/// Warns of what reads like a placeholder and is none.
+fn warn_of_placeholders(command: &str, printer: &Printer) {
+    if reads_like_template(command) {
+        printer
+            .warning("`{{ … }}` is sent to the shell as it is; --template fills in the values of each host");
+    } else if let Some(word) = host_placeholder(command) {
+        printer.warning(&format!(
+            "`{word}` is sent to the shell as it is; for the name of each host use --template and `{{{{ \
+             inventory_hostname }}}}`"
+        ));
+    }
+}
+
+/// The placeholder of clush for the host, if it stands in the command. Its short form `%h` is none: `stat` and `git log`
+/// have formats of that name.
+fn host_placeholder(command: &str) -> Option<&'static str> {
+    ["%hosts", "%host"].into_iter().find(|word| {
+        command.match_indices(*word).any(|(at, _)| {
+            let goes_on = |character: char| character.is_alphanumeric() || "_%{".contains(character);
+            let before = command[..at].chars().next_back();
+            let after = command[at + word.len()..].chars().next();
+            !before.is_some_and(goes_on) && !after.is_some_and(goes_on)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_placeholder_that_is_surely_one_is_found() {
+        assert_eq!(host_placeholder("scp %host:/etc/motd ."), Some("%host"));
+        assert_eq!(host_placeholder("echo '%hosts'"), Some("%hosts"));
+        for command in [
+            "stat -c %h f",
+            "git log --format=%h",
+            "echo 50%hostile",
+            "date +%%host",
+            "echo 100%host",
+            "rpm --qf %{host}",
+        ] {
+            assert_eq!(host_placeholder(command), None, "{command}");
+        }
+    }
 }

@@ -33,8 +33,12 @@ pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failur
 }
 
 pub(crate) fn schema(printer: &Printer) -> Result<Exit, Failure> {
-    let text = serde_json::to_string_pretty(&reveille_job::schema())
-        .map_err(|error| Failure::System(format!("the schema can't be written: {error}")))?;
-    printer.data(&text)?;
+    printer.data(&schema_text()?)?;
     Ok(Exit::Success)
+}
+
+/// The JSON Schema of job files.
+pub(crate) fn schema_text() -> Result<String, Failure> {
+    serde_json::to_string_pretty(&reveille_job::schema())
+        .map_err(|error| Failure::System(format!("the schema can't be written: {error}")))
 }

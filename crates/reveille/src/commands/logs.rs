@@ -70,7 +70,8 @@ fn which(ledger: &Ledger, args: &LogsArgs) -> Result<(RunId, Vec<String>), Failu
         }
         return Err(Failure::usage("name a host, or add --failed for all that failed"));
     };
-    let is_run = first == "last" || first.starts_with("r-");
+    let name = first.strip_prefix('@').unwrap_or(first);
+    let is_run = name == "last" || name.starts_with("r-");
     if rest.is_empty() && !is_run {
         return Ok((ledger.resolve_run("last")?, vec![first.clone()]));
     }

@@ -10,6 +10,7 @@ mod exec;
 mod explain;
 mod export;
 mod hosts;
+mod init;
 mod lint;
 mod logs;
 mod man;
@@ -18,7 +19,7 @@ pub(crate) mod program;
 mod prune;
 mod resume;
 mod retry;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod show;
 mod top;
@@ -33,6 +34,7 @@ use crate::printer::Printer;
 pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     let globals = cli.globals;
     match cli.command {
+        Command::Init { directory } => init::run(&directory, printer),
         Command::Exec(args) => exec::run(&args, &globals, printer),
         Command::Run(args) => run::run(&args, &globals, printer),
         Command::Resume(args) => resume::run(&args, &globals, printer),

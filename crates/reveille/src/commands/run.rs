@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reveille_account::{Exit, HostName};
-use reveille_fleet::{Preview, RunHost, RunRecipe, Typed};
+use reveille_fleet::{Preview, RunRecipe, Typed};
 use reveille_job::{Becoming, Extra, Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step, Unused};
 use reveille_ledger::RunKind;
 use reveille_text::bounded;
@@ -40,12 +40,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         globals,
         printer,
     )?;
-    let groups: Vec<(String, Vec<String>)> = chosen
-        .inventory
-        .groups()
-        .into_iter()
-        .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
-        .collect();
+    let groups = chosen.groups();
     let shared = Shared::new("RUN", groups.clone(), job.environment());
     expand(&mut job, &chosen, &shared)?;
     let mut elsewhere = BTreeSet::new();
@@ -57,17 +52,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         }
     }
     delegates(elsewhere, &args.on.reach, &mut chosen, &mut options, printer)?;
-    let inventory = &chosen.inventory;
-    let hosts: Vec<RunHost> = chosen
-        .hosts
-        .into_iter()
-        .map(|(name, way)| RunHost {
-            vars: inventory.template_vars(name.as_str()),
-            unrecorded: inventory.vault_vars(name.as_str()),
-            name,
-            way,
-        })
-        .collect();
+    let (hosts, passwords) = chosen.with_vars();
     let scopes = hosts
         .iter()
         .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
@@ -111,7 +96,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             comment: args.on.pacing.comment.clone(),
         },
         hosts,
-        passwords: chosen.passwords,
+        passwords,
         input: None,
         state_dir: state::directory(globals)?,
     };

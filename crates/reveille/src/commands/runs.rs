@@ -219,10 +219,10 @@ fn what(spec: &RunSpec) -> String {
     match (spec.kind, serde_json::from_str(&spec.text)) {
         (RunKind::Ping, _) => String::new(),
         (_, Ok(JobSource::Command { command, .. })) => command,
-        (kind @ (RunKind::Copy | RunKind::Fetch), Ok(JobSource::File { text, .. })) => {
+        (_, Ok(JobSource::Written { by, text })) => {
             let job: Value = serde_json::from_str(&text).unwrap_or_default();
             let steps = job["steps"].as_array().into_iter().flatten();
-            let names = steps.filter_map(|step| step["name"].as_str()?.strip_prefix(kind.as_str()));
+            let names = steps.filter_map(|step| step["name"].as_str()?.strip_prefix(&by));
             names.collect::<String>().trim_start().to_owned()
         }
         _ => spec.file.clone().unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! The reports at the end of a run: the screen, JSON, files, and the operator's command.
 
+use std::collections::BTreeMap;
+
 use reveille_account::{Exit, HostName, RunId};
 use reveille_fleet::{Judged, RunRecipe, Typed};
 use reveille_ledger::export::{Summary, SummaryOptions, write_junit};
@@ -81,17 +83,7 @@ impl Ended<'_> {
             return printer.data(&json(summary, extra)?);
         }
         let data = printer.of_data(report);
-        let kind = summary.record.spec.kind;
-        let outputs = if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && self.folded {
-            let hosts = summary.hosts_without_steps().filter_map(|host| {
-                host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
-                    .transpose()
-            });
-            let hosts: Vec<(HostName, u32)> = hosts.collect::<Result<_, _>>()?;
-            fold::print(self.ledger, self.run, &hosts, &data)
-        } else {
-            Ok(())
-        };
+        let outputs = self.print_outputs(summary, &data)?;
         let all_well = summary.account.success == summary.account.planned;
         if !(all_well && printer.quiet) {
             let view = match self.view.take() {
@@ -119,6 +111,29 @@ impl Ended<'_> {
             printer.note(&format!("\n{}", extra.words));
         }
         outputs
+    }
+
+    /// Prints the outputs of a command, or the changes of files that a job or a copy told. The inner error is that of
+    /// writing them, after which the end of the run is printed nevertheless.
+    fn print_outputs(&self, summary: &Summary, data: &Printer) -> Result<Result<(), Failure>, Failure> {
+        let spec = &summary.record.spec;
+        let is_command = matches!(spec.kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch);
+        let preview = !spec.options["preview"].is_null();
+        if !self.folded || !(is_command || preview) {
+            return Ok(Ok(()));
+        }
+        let hosts = summary.hosts_without_steps().filter_map(|host| {
+            host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
+                .transpose()
+        });
+        let hosts: Vec<(HostName, u32)> = hosts.collect::<Result<_, _>>()?;
+        if !preview {
+            return Ok(fold::print(self.ledger, self.run, &hosts, data));
+        }
+        let job = RunRecipe::restore(&summary.record)?.job;
+        let steps = (0..).zip(&job.steps).filter(|(_, step)| step.sends_files());
+        let steps: BTreeMap<u32, String> = steps.map(|(index, step)| (index, step.name.clone())).collect();
+        Ok(fold::print_changes(self.ledger, self.run, &hosts, &steps, data))
     }
 }
 

@@ -86,12 +86,8 @@ impl Screen<'_> {
             ));
         }
         rows.extend(self.allowed.clone().map(|allowed| ("allowed", plain(allowed))));
-        if summary.record.spec.kind == RunKind::Check {
-            let hosts = counted(self.view.changed, "host");
-            rows.push((
-                "check",
-                plain(format!("{hosts} would change; nothing was changed")),
-            ));
+        if self.is_check() {
+            rows.push(("check", plain(check(self.view))));
         } else if self.is_job()
             && let Some(changed) = changed(self.view, recovered)
         {
@@ -106,7 +102,7 @@ impl Screen<'_> {
         for (label, text) in rows {
             self.write_row(&mut words, label, text);
         }
-        if self.is_job() && (all || !groups.is_empty()) {
+        if self.is_job() && (all || self.is_check() || !groups.is_empty()) {
             self.write_steps(&mut words);
         }
         let mut rows = self.timing();
@@ -164,6 +160,10 @@ impl Screen<'_> {
             self.summary.record.spec.kind,
             RunKind::Run | RunKind::Check | RunKind::Drill
         )
+    }
+
+    fn is_check(&self) -> bool {
+        self.summary.record.spec.kind == RunKind::Check
     }
 
     /// `deploy-app  r-…  finished in 5 m 30 s: 17 of 512 failed`
@@ -341,16 +341,24 @@ impl Screen<'_> {
     fn write_steps(&self, words: &mut String) {
         let steps = self.view.steps.iter().zip(0u32..);
         let steps: Vec<_> = steps
-            .filter(|(step, _)| step.ran() + step.failed + step.skipped + step.running > 0)
+            .filter(|(step, _)| step.ended() + step.running > 0)
             .collect();
         if steps.is_empty() {
             return;
         }
         let width = self.width().min(WIDEST);
-        let mut columns = vec![("ran", 6), ("changed", 9), ("skipped", 9), ("failed", 8)];
-        columns.extend([("p50", 7), ("p95", 8)]);
-        if width >= 110 {
-            columns.push(("max", 11));
+        let is_check = self.is_check();
+        let mut columns = if is_check {
+            vec![("ran", 6), ("changes", 9), ("would run", 11), ("unknown", 9)]
+        } else {
+            vec![("ran", 6), ("changed", 9)]
+        };
+        columns.extend([("skipped", 9), ("failed", 8)]);
+        if !is_check {
+            columns.extend([("p50", 10), ("p95", 10)]);
+            if width >= 110 {
+                columns.push(("max", 11));
+            }
         }
         let numbers = |columns: &[(&str, usize)]| columns.iter().map(|(_, width)| width).sum::<usize>();
         // Without room for the label's column, names begin at the left.
@@ -386,7 +394,9 @@ impl Screen<'_> {
             for (head, width) in &columns {
                 let (value, role) = match *head {
                     "ran" => (grouped(step.ran()), Role::Plain),
-                    "changed" => (grouped(step.changed), Role::Plain),
+                    "changed" | "changes" => (grouped(step.changed), Role::Plain),
+                    "would run" => (grouped(step.would), Role::Plain),
+                    "unknown" => (grouped(step.undecided), Role::Plain),
                     "skipped" => (grouped(step.skipped), Role::Plain),
                     "failed" if step.failed > 0 => (grouped(step.failed), Role::Bad),
                     "failed" => ("0".to_owned(), Role::Plain),
@@ -406,6 +416,7 @@ impl Screen<'_> {
                 let blanks = " ".repeat(width.saturating_sub(cells(&value)));
                 let _ = write!(words, "{blanks}{}", self.tone(&value, role));
             }
+            words.truncate(words.trim_end_matches(' ').len());
             words.push('\n');
         }
     }
@@ -514,13 +525,31 @@ impl Screen<'_> {
     }
 }
 
-/// At most two digits and a unit: how long a step takes.
+/// At most three digits and a unit: how long a step takes.
 fn short(ms: u64) -> String {
     match ms {
-        0..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        0..1000 => format!("{ms} ms"),
+        1000..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
         10_000..59_500 => format!("{} s", (ms + 500) / 1000),
         ms => duration::shown_millis((ms + 500) / 1000 * 1000),
     }
+}
+
+/// What a check found: `files would change on 2 hosts; other steps would run on 40 hosts; nothing was changed`
+fn check(view: &RunView) -> String {
+    let mut words = match view.changed {
+        0 => "no file would change".to_owned(),
+        changed => format!("files would change on {}", counted(changed, "host")),
+    };
+    if view.would > 0 {
+        let hosts = counted(view.would, "host");
+        let _ = write!(words, "; other steps would run on {hosts}");
+    }
+    if view.undecided > 0 {
+        let hosts = counted(view.undecided, "host");
+        let _ = write!(words, "; some can't be checked on {hosts}");
+    }
+    words + "; nothing was changed"
 }
 
 /// `461 hosts; 34 had nothing to do; 8 recovered`; `None` if there is nothing to say.

@@ -123,16 +123,94 @@ fn a_check_tells_what_would_change_and_changes_nothing() {
         "vars: {two: '3'}\nsteps:\n- {template: {src: conf.j2, dest: HOME/conf}}\n- {template: {src: conf.j2, dest: HOME/conf}}\n"
             .replace("HOME", &home.display().to_string()),
     );
-    reveille
+    let ended = reveille
         .run(&["run", &simple, "-i", &inventory, "--diff"])
         .expect(0);
+    let path = home.join("conf").display().to_string();
+    assert_eq!(
+        ended.stdout,
+        format!(
+            "template conf.j2: host-001\n  --- {path}\n  +++ {path}\n  @@ -1,2 +1,2 @@\n   one\n  -2\n  +3\n"
+        )
+    );
     assert_eq!(std::fs::read_to_string(home.join("conf")).unwrap(), "one\n3\n");
     let logs = reveille.run(&["logs", "host-001", "--raw"]).expect(0).stdout;
-    let path = home.join("conf").display().to_string();
     assert_eq!(
         logs,
         format!("--- {path}\n+++ {path}\n@@ -1,2 +1,2 @@\n one\n-2\n+3\n")
     );
+}
+
+#[test]
+fn a_check_says_what_a_run_would_do_on_how_many_hosts() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "a\nb\nc new=yes\n[all:vars]\nansible_connection=local\nnew=no\n",
+    );
+    reveille.file("file", "new\n");
+    reveille.file("there", "old\n");
+    let directory = reveille.path().display().to_string();
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n\
+         - {name: file, upload: {src: file, dest: HERE/there}, when: new == 'yes', register: file}\n\
+         - {name: same, upload: {src: file, dest: HERE/file}}\n\
+         - {name: restart, run: touch HERE/restarted, when: file.changed, register: restart}\n\
+         - {name: after, run: touch HERE/after, when: restart.stdout == 'x'}\n"
+            .replace("HERE", &directory),
+    );
+    let ended = reveille
+        .run(&["run", &job, "-i", &inventory, "--check", "--diff"])
+        .expect(0);
+    assert_eq!(
+        ended.stdout,
+        format!(
+            "file: c\n  {directory}/there would change: content\n  --- {directory}/there\n  +++ {directory}/there\n  \
+             @@ -1 +1 @@\n  -old\n  +new\n"
+        )
+    );
+    let table = [
+        "check       files would change on 1 host; other steps would run on 1 host; some can't be checked on 1 host; nothing was changed",
+        "steps                 ran  changes  would run  unknown  skipped  failed",
+        "            file        1        1          0        0        2       0",
+        "            same        3        0          0        0        0       0",
+        "            restart     0        0          1        0        2       0",
+        "            after       0        0          0        1        2       0",
+    ];
+    let shown: Vec<&str> = ended.stderr.lines().collect();
+    let begin = shown.iter().position(|line| *line == table[0]);
+    let begin = begin.unwrap_or_else(|| panic!("{}", ended.stderr));
+    assert_eq!(shown[begin..begin + table.len()], table);
+    assert!(!reveille.path().join("restarted").exists());
+}
+
+#[test]
+fn a_copy_can_be_checked() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    reveille.file("file", "new\n");
+    let there = reveille.file("there", "old\n");
+    let copy = |arguments: &[&str]| {
+        let words = [&["copy", "file", &there, "-i", &inventory], arguments].concat();
+        reveille.run(&words).expect(0)
+    };
+    let checked = copy(&["--check", "--diff"]);
+    let difference = format!("  --- {there}\n  +++ {there}\n  @@ -1 +1 @@\n  -old\n  +new\n");
+    assert_eq!(
+        checked.stdout,
+        format!("copy file: a\n  {there} would change: content\n{difference}")
+    );
+    assert_eq!(std::fs::read_to_string(&there).unwrap(), "old\n");
+    let runs = reveille.run(&["runs"]).expect(0).stdout;
+    assert!(runs.contains("  check  closed"), "{runs}");
+    // The run is nobody's idea of a run to repeat, and its file is no job file that could have changed.
+    let shown = reveille.run(&["show", "@last"]).expect(0);
+    assert!(shown.stderr.is_empty(), "{}", shown.stderr);
+
+    assert_eq!(copy(&["--diff"]).stdout, format!("copy file: a\n{difference}"));
+    assert_eq!(std::fs::read_to_string(&there).unwrap(), "new\n");
+    assert_eq!(copy(&["--check"]).stdout, "");
 }
 
 #[test]

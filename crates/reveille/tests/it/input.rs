@@ -227,6 +227,45 @@ fn a_full_disk() {
     complains(&ended.expect(2), &["small"]);
 }
 
+/// What is recorded can be read on a full disk, and old runs can be deleted to make space.
+#[test]
+fn a_full_disk_can_be_read_and_pruned() {
+    let reveille = Reveille::new();
+    let small = reveille.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=32m", "reveille-test"])
+        .arg(&small)
+        .status();
+    assert!(
+        mounted.unwrap().success(),
+        "this test mounts a tmpfs and needs root"
+    );
+    let state = small.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let place = ["--state-dir", state];
+        reveille.run(&[&arguments[..1], &place, &arguments[1..]].concat())
+    };
+    let exec = ["exec", "-w", "a", "--transport", "local", "--", "seq 1 100000"];
+    let first = run(&exec);
+    // Everything that is left.
+    let mut rest = std::fs::File::create(small.join("rest")).unwrap();
+    while std::io::Write::write(&mut rest, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    let second = run(&exec);
+    let runs = run(&["runs"]);
+    let logs = run(&["logs", "a", "--raw"]);
+    let pruned = run(&["prune", "--older-than", "1ms"]);
+    let third = run(&exec);
+    drop(rest);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    first.expect(0);
+    complains(&second.expect(2), &["small", "its disk is full"]);
+    assert!(runs.expect(0).stdout.contains(" 1 ok"));
+    assert!(logs.expect(0).stdout.ends_with("\n100000\n"));
+    pruned.expect(0);
+    third.expect(0);
+}
+
 /// The disk becomes full during a run: nothing more is dispatched, running commands continue without the controller, and
 /// the run can be resumed once there is space.
 #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod combined;
+mod completions;
 mod drill;
 mod elsewhere;
 mod examples;

@@ -55,6 +55,7 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         (r"\b\d\d:\d\d:\d\d\b", "TIME"),
         (r"(?m)^\d\d:\d\d\.\d ", "TIME "),
         (r"DURATION +", "DURATION  "),
+        (r"  +DURATION", "  DURATION"),
         (r"TOOK +HOSTS", "TOOK  HOSTS"),
         (r"(?m)^TIME (FAIL|LOOK|LOST|BACK) .*\n", ""),
         (r"(?m)^slowest .*", "slowest     HOSTS"),

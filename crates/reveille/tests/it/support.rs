@@ -41,9 +41,10 @@ impl Reveille {
             .stdin(Stdio::null())
             .env("REVEILLE_STATE_DIR", self.state())
             .env("HOME", self.directory.path())
-            .env_remove("SSH_AUTH_SOCK")
-            .env_remove("ANSIBLE_INVENTORY")
-            .env_remove("NO_COLOR");
+            .env("LC_ALL", "C.UTF-8");
+        for name in SURROUNDINGS {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -51,6 +52,22 @@ impl Reveille {
         Ended::of(&self.command(arguments).output().unwrap())
     }
 }
+
+/// The variables that the program reads and that differ from one machine to the next.
+pub(crate) const SURROUNDINGS: [&str; 12] = [
+    "ACCESSIBLE",
+    "ANSIBLE_INVENTORY",
+    "ANSIBLE_VAULT_PASSWORD_FILE",
+    "CI",
+    "CLICOLOR_FORCE",
+    "NO_COLOR",
+    "REVEILLE_LOG",
+    "SSH_AUTH_SOCK",
+    "TERM_PROGRAM",
+    "WT_SESSION",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+];
 
 /// The result of an invocation.
 #[derive(Debug)]

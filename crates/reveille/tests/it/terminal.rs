@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Reveille, binary};
 
 /// A terminal in memory in which a command runs.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
     /// Everything that was written.
@@ -28,22 +28,27 @@ impl Terminal {
         Self::start_program(reveille, columns, rows, &program, locale)
     }
 
-    fn start_program(reveille: &Reveille, columns: u16, rows: u16, program: &str, locale: &str) -> Self {
+    /// Runs a line of the shell.
+    pub(crate) fn start_program(
+        reveille: &Reveille,
+        columns: u16,
+        rows: u16,
+        program: &str,
+        locale: &str,
+    ) -> Self {
         let line = format!("stty cols {columns} rows {rows}; export LC_ALL={locale}; {program}");
-        let mut command = reveille.command(&[]);
-        let environment: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command = std::process::Command::new("script");
+        let plain = reveille.command(&[]);
+        let mut command = std::process::Command::new("script");
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         let mut child = command
             .args(["-q", "-f", "-e", "-c", &line, "/dev/null"])
-            .envs(environment)
             .current_dir(reveille.path())
             .env("TERM", "xterm-256color")
-            .env_remove("CI")
-            .env_remove("NO_COLOR")
-            .env_remove("ANSIBLE_INVENTORY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -72,7 +77,7 @@ impl Terminal {
 
     /// Waits until the screen shows something.
     #[track_caller]
-    fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         let mut screen = self.screen.lock().unwrap();
         loop {
@@ -85,14 +90,15 @@ impl Terminal {
         }
     }
 
-    fn press(&mut self, keys: &[u8]) {
+    /// Types keys.
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(keys).unwrap();
         input.flush().unwrap();
     }
 
     /// The exit status, and the whole screen with what has scrolled out of it.
-    fn end(mut self) -> (i32, String, Vec<u8>) {
+    pub(crate) fn end(mut self) -> (i32, String, Vec<u8>) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         let written = std::mem::take(&mut *self.written.lock().unwrap());
         // A tall terminal shows all of it.

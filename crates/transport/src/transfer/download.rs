@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
 use super::original::BLOCK;
-use super::place::place;
+use super::place::{place, replaceable};
 use super::pull::{Fetched, pull};
 use super::script::Verb;
 use super::{TransferError, is_hash};
@@ -31,6 +31,7 @@ pub async fn download(
     target: &Path,
     limit: u64,
 ) -> Result<Fetched, TransferError> {
+    replaceable(target)?;
     let partial = partial(target);
     let named = |error: io::Error| io::Error::other(format!("can't write {}: {error}", partial.display()));
     if let Some(directory) = target.parent() {

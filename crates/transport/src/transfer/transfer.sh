@@ -62,6 +62,7 @@ case $D in -*) D=./$D;; esac
 [ -d "$D" ] && D=${D%/}/$NAME
 parent "$D"
 [ ! -d "$D" ] || fail "$D is a directory"
+[ ! -e "$D" ] || [ -f "$D" ] || fail "$D is a device, a pipe or a socket, and is not replaced"
 X=$D.reveille-$N
 R=
 B=0
@@ -241,6 +242,7 @@ if [ -d "${P:-/}" ]; then say absent; else say nowhere; fi
 exit 0
 fi
 [ ! -d "$D" ] || fail "$D is a directory"
+[ ! -e "$D" ] || [ -f "$D" ] || fail "$D is a device, a pipe or a socket, and is not replaced"
 [ -r "$D" ] || fail "$D can't be read"
 set -- $(ls -lL "$D")
 M="$1 $3 $4"

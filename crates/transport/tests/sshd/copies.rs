@@ -1,7 +1,7 @@
 //! Files and directories in both directions.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,6 +40,8 @@ fn state(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
             } else if metadata.is_dir() {
                 unread.push(path.clone());
                 Vec::new()
+            } else if metadata.file_type().is_fifo() {
+                b"a pipe".to_vec()
             } else {
                 fs::read(&path).unwrap()
             };
@@ -122,6 +124,22 @@ async fn files_there_and_back() {
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "there is no file /nowhere/x");
+        // As root, it could be replaced.
+        let pipe = there.join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let kept = format!(
+            "{} is a device, a pipe or a socket, and is not replaced",
+            pipe.display()
+        );
+        let error = sent(&to(&pipe)).await.unwrap_err();
+        assert_eq!(error.to_string(), kept);
+        let error = download(&session, None, &destination.path, &pipe, 1 << 30)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(&kept), "{error}");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        fs::remove_file(&pipe).unwrap();
         assert_eq!(left_over(&there), 0);
         assert_eq!(left_over(here.path()), 0);
     }
@@ -331,11 +349,20 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
         ),
         ("etc", "file", "etc is not a directory on the host, but one here"),
         ("etc", "link", "etc is a link on the host, but a directory here"),
+        (
+            "run.sh",
+            "pipe",
+            "run.sh is a device, a pipe or a socket on the host",
+        ),
     ] {
         let path = there.join(name);
         match make {
             "directory" => fs::create_dir(&path).unwrap(),
             "file" => fs::write(&path, "").unwrap(),
+            "pipe" => {
+                let made = Command::new("mkfifo").arg(&path).status();
+                assert!(made.unwrap().success());
+            }
             _ => symlink("/tmp", &path).unwrap(),
         }
         let before = state(&there);

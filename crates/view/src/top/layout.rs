@@ -320,7 +320,7 @@ impl Top {
                     "{:>6}{:>9}{:>6}",
                     grouped(step.ok + step.changed),
                     grouped(step.changed),
-                    grouped(step.skipped)
+                    grouped(step.skipped + step.would + step.undecided)
                 ),
                 Role::Plain,
             );
