@@ -76,3 +76,26 @@ fn every_option_in_the_pages_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked > 60, "only {checked} options were found");
 }
+
+#[test]
+fn an_older_program_refuses_a_newer_ledger_in_the_words_of_the_pages() {
+    let reveille = Reveille::new();
+    reveille
+        .run(&["exec", "-w", "a,", "--transport", "local", "--", "true"])
+        .expect(0);
+    let ledger = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    ledger.pragma_update(None, "user_version", 99).unwrap();
+    drop(ledger);
+    let said = reveille.run(&["runs"]).expect(2).stderr;
+    let quoted = "… has schema version …, but this program supports up to …";
+    for page in ["install.md", "troubleshooting.md"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs")
+            .join(page);
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(text.contains(quoted), "{text}");
+    }
+    for part in quoted.split('…').chain(["; use the newer program that wrote it"]) {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+}
