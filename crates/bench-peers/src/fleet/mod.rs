@@ -1,4 +1,4 @@
-//! The fleet: Reveille beside other programs that run commands and copy files over SSH.
+//! The fleet: Reveille beside other programs that run commands and jobs and copy files over SSH.
 
 mod chart;
 pub(crate) mod confined;
@@ -7,6 +7,7 @@ pub(crate) mod copy;
 mod drill;
 mod echo;
 mod held;
+pub(crate) mod job;
 mod lab;
 mod live;
 mod peers;

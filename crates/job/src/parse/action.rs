@@ -33,7 +33,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("bench", "it is not supported yet"),
     (
         "changed_when",
-        "omit it, or write the condition where you use the result",
+        "give a command that changes nothing `check: true`; otherwise write the condition where you use the result",
     ),
     (
         "check_mode",

@@ -174,6 +174,20 @@ impl Example {
     }
 }
 
+impl Drop for Example {
+    /// Ends the servers that stand-ins have left.
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.root()).into_iter().flatten().flatten() {
+            if let Ok(pid) = std::fs::read_to_string(entry.path().join("pid")) {
+                let _ = Command::new("kill")
+                    .arg(pid.trim())
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
+    }
+}
+
 fn path(root: &Path) -> String {
     let program = binary().parent().unwrap().display().to_string();
     format!(

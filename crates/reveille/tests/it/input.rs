@@ -29,6 +29,32 @@ fn complains(ended: &Ended, words: &[&str]) {
 }
 
 #[test]
+fn names_of_ansible_and_sums_with_text_are_answered_with_what_to_write() {
+    let reveille = Reveille::new();
+    for (expression, hint) in [
+        (
+            "hostvars['b'].x",
+            "a template sees the variables of its own host only",
+        ),
+        (
+            "playbook_dir",
+            "omit it: `src` and `to` are relative to the job file",
+        ),
+        ("ansible_facts.os_family", "use the facts `os.family`"),
+        ("keep + 1", "write `(NAME | int)`"),
+    ] {
+        let job = reveille.file(
+            "job.yaml",
+            format!("vars: {{keep: 7}}\nsteps: [{{run: \"echo {{{{ {expression} }}}}\"}}]\n"),
+        );
+        let ended = reveille
+            .run(&["run", &job, "-w", "a,", "--plan", "-e", "keep=3"])
+            .expect(2);
+        assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn inventories() {
     let reveille = Reveille::new();
     let exec =

@@ -19,6 +19,7 @@ mod machines;
 mod moments;
 mod notify;
 mod options;
+mod pages;
 mod passwords;
 mod proxy;
 mod readers;
