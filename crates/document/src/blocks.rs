@@ -223,11 +223,11 @@ fn located(file: &str, text: &str, error: &minijinja::Error) -> SourceError {
             let whole = expression_at(text, start.unwrap_or_default()).unwrap_or_default();
             let part = detail.and_then(part).filter(|part| whole.contains(part));
             match part.unwrap_or(whole) {
-                "" => "something here is not defined".to_owned(),
-                part => format!("`{part}` is not defined"),
+                "" => "something here is undefined".to_owned(),
+                part => format!("`{part}` is undefined"),
             }
         }
-        (ErrorKind::UndefinedError, _) => "something here is not defined".to_owned(),
+        (ErrorKind::UndefinedError, _) => "something here is undefined".to_owned(),
         (_, Some(detail)) => detail.to_owned(),
         (kind, None) => kind.to_string(),
     };
@@ -282,11 +282,11 @@ mod tests {
             ("d", Value::from_iter([("a", 1)])),
         ];
         for (text, wanted) in [
-            ("{{ name.split(':')[1] }}", "`name.split(':')[1]` is not defined"),
-            ("{{ xs | first }}", "`xs | first` is not defined"),
-            ("a {{- d.b.c -}}", "`d.b` is not defined"),
-            ("{% if xs[3] > 1 %}{% endif %}", "`xs[3]` is not defined"),
-            ("{{ gone }}", "`gone` is not defined"),
+            ("{{ name.split(':')[1] }}", "`name.split(':')[1]` is undefined"),
+            ("{{ xs | first }}", "`xs | first` is undefined"),
+            ("a {{- d.b.c -}}", "`d.b` is undefined"),
+            ("{% if xs[3] > 1 %}{% endif %}", "`xs[3]` is undefined"),
+            ("{{ gone }}", "`gone` is undefined"),
         ] {
             let mistake = render(text, &roots).unwrap_err();
             assert_eq!(mistake.message, wanted, "{text}");
@@ -298,7 +298,7 @@ mod tests {
         let missing = render("a\n  b = {{ nothing }}\n", &[]).unwrap_err();
         assert_eq!((missing.line, missing.column), (2, 10), "{missing}");
         assert!(
-            missing.to_string().contains("`nothing` is not defined"),
+            missing.to_string().contains("`nothing` is undefined"),
             "{missing}"
         );
         let open = compile("{% if a %}\n").unwrap_err();

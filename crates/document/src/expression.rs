@@ -38,7 +38,7 @@ pub trait Names {
 /// Why an expression can't be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvaluationError {
-    /// It uses something that is not defined; the part of the expression, if known.
+    /// It uses something that is undefined; the part of the expression, if known.
     Undefined(Option<String>),
     /// It calls a function or a method that does not exist for any value.
     UnknownName(String),
@@ -227,8 +227,8 @@ pub(crate) fn part(detail: &str) -> Option<&str> {
 impl fmt::Display for EvaluationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Undefined(Some(part)) => write!(formatter, "`{part}` is not defined"),
-            Self::Undefined(None) => formatter.write_str("something in it is not defined"),
+            Self::Undefined(Some(part)) => write!(formatter, "`{part}` is undefined"),
+            Self::Undefined(None) => formatter.write_str("something in it is undefined"),
             Self::UnknownName(message) | Self::Refused(message) | Self::Other(message) => {
                 formatter.write_str(message)
             }

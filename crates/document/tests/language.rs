@@ -201,7 +201,7 @@ fn what_can_not_be_done_is_said() {
         ("'a' is version('1', '~')", "this is not a comparison of versions"),
         ("'x' | combine({})", "expected a dictionary, found string"),
         ("'{' | from_json", "this is not JSON"),
-        ("nothing | mandatory", "mandatory value is not defined"),
+        ("nothing | mandatory", "mandatory value is undefined"),
     ] {
         let error = evaluate(expression).expect_err(expression);
         assert!(format!("{error:#}").contains(said), "{expression}: {error:#}");

@@ -97,7 +97,7 @@ pub(crate) fn fill(template: &Compiled, known: &BTreeMap<String, Value>) -> Resu
         EvaluationError::Undefined(_)
             if let Some(name) = template.roots().iter().find(|name| !known.contains_key(*name)) =>
         {
-            Wrong::Text(format!("its template uses `{name}`, which is not defined"))
+            Wrong::Text(format!("its template uses `{name}`, which is undefined"))
         }
         error => Wrong::Values(format!("its template can't be rendered: {error}")),
     })?;

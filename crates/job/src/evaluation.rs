@@ -411,7 +411,7 @@ impl<'a> Evaluation<'a> {
         let offset = expression.source().find(part).unwrap_or(0);
         let mistake = self
             .job
-            .mistake(expression.at() + offset, format!("`{part}` is not defined"));
+            .mistake(expression.at() + offset, format!("`{part}` is undefined"));
         if name.is_some_and(|name| FACTS.contains(&name)) {
             return mistake.hint("the host did not report this fact");
         }

@@ -188,8 +188,11 @@ impl Job {
         self.resolve(".")
     }
 
-    /// Resolves a path in the job file, relative to the file's directory.
+    /// Resolves a path in the job file, relative to the file's directory; `~/` is the home directory.
     pub fn resolve(&self, path: &str) -> PathBuf {
+        if let (Some(below), Some(home)) = (path.strip_prefix("~/"), std::env::home_dir()) {
+            return home.join(below);
+        }
         match &self.source {
             JobSource::File { file, .. } => Path::new(file)
                 .parent()

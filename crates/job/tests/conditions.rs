@@ -200,7 +200,7 @@ fn vars_of_the_command_line_are_templates() {
     for (value, wanted) in [
         (
             "x={{ gone }}",
-            "the template in `x` can't be rendered: `gone` is not defined",
+            "the template in `x` can't be rendered: `gone` is undefined",
         ),
         (
             "x={{ x }}",

@@ -168,14 +168,14 @@ fn items_that_can_not_be_used_are_refused() {
             "'{{ range(cpus) }}'",
             "they can come from variables, not from results and facts",
         ),
-        ("'{{ gone }}'", "`gone` is not defined (on a)"),
+        ("'{{ gone }}'", "`gone` is undefined (on a)"),
         ("'{{ api_tokens }}'", "the items of `loop` can't be secrets"),
         ("'{{ pw }}'", "`pw` is a secret"),
         (
             &format!("[{}]", many.join(", ")),
             "a loop can have 1000 items at most",
         ),
-        ("['{{ oops }}']", "`oops` is not defined"),
+        ("['{{ oops }}']", "`oops` is undefined"),
     ] {
         let text = format!(
             "vars: {{pw: {{secret: {{env: PW}}}}}}\nsteps:\n- {{run: x, register: r}}\n- {{run: 'y {{{{ item }}}}', loop: {items}}}\n"
@@ -194,7 +194,7 @@ fn items_that_can_not_be_used_are_refused() {
             "steps:\n- {run: x}\non_failed:\n- {run: x, loop: [1]}\n",
             "a step of `on_failed` can't have `loop`",
         ),
-        ("steps:\n- {run: 'x {{ item }}'}\n", "`item` is not defined"),
+        ("steps:\n- {run: 'x {{ item }}'}\n", "`item` is undefined"),
         (
             "steps:\n- {run: x, loop: [1], register: r}\n- {run: '{{ r.stdout }}'}\n",
             "the result of a loop has no `stdout`",
@@ -224,5 +224,5 @@ fn a_mistake_in_a_step_of_a_loop_is_reported_once() {
         &[("a", Map::new()), ("b", Map::new())],
     )
     .unwrap_err();
-    assert_eq!(refused.matches("is not defined").count(), 1, "{refused}");
+    assert_eq!(refused.matches("is undefined").count(), 1, "{refused}");
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reveille_account::{HostName, RunId, WorkerId};
-
-use crate::writer::is_full;
+use rusqlite::ErrorCode;
 
 /// A failure of the ledger, worded for the operator. Cheap to clone, because one failed commit answers many callers.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -195,5 +194,20 @@ impl From<rusqlite::Error> for Error {
             doing: "read",
             source: Arc::new(source),
         }
+    }
+}
+
+/// Whether SQLite, or the system below it, has no space left. A write that fails for another reason looks the same as
+/// an exhausted quota, so every failed write counts.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            failure.code == ErrorCode::DiskFull
+                || matches!(
+                    failure.extended_code,
+                    rusqlite::ffi::SQLITE_IOERR_WRITE | rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+                )
+        }
+        _ => false,
     }
 }

@@ -17,10 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reveille_account::{Event, RunId, WorkerId};
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
 
 use crate::disk::Disk;
+use crate::error::is_full;
 use crate::project::{Place, Statements};
 use crate::sql::transaction;
 use crate::{Entry, Error, Result, RollEntry};
@@ -269,21 +270,6 @@ fn refusal(error: rusqlite::Error) -> Refusal {
         Refusal::Full
     } else {
         Refusal::Transaction(Error::write(error))
-    }
-}
-
-/// Whether SQLite, or the system below it, has no space left. A write that fails for another reason looks the same as
-/// an exhausted quota, so every failed write counts.
-pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) => {
-            failure.code == ErrorCode::DiskFull
-                || matches!(
-                    failure.extended_code,
-                    rusqlite::ffi::SQLITE_IOERR_WRITE | rusqlite::ffi::SQLITE_IOERR_SHMSIZE
-                )
-        }
-        _ => false,
     }
 }
 

@@ -82,6 +82,21 @@ const ANSWERS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Options that only some commands have, and what to write for others.
+const ANSWERS_OF: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["retry", "resume"],
+        &["-i", "--inventory", "-l", "--limit", "-w", "--hosts", "-e", "--var"],
+        "the recorded job, inventory and variables are used; to use them as they are now, run the job again on the hosts \
+         that failed: reveille run JOB -i INVENTORY -l @RUN:failed",
+    ),
+    (
+        &["exec", "ping", "copy", "fetch"],
+        &["-e", "--var"],
+        "exec --template fills in the variables of the inventory; `NAME=VALUE COMMAND` sets an environment variable",
+    ),
+];
+
 /// Adds the answer for an unknown option to its error.
 pub(crate) fn add(error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
@@ -92,13 +107,24 @@ pub(crate) fn add(error: clap::Error) -> clap::Error {
     };
     let option = option.split('=').next().unwrap_or(option).to_owned();
     let known = |names: &&[&str]| names.contains(&option.as_str());
-    let Some((_, answer)) = ANSWERS.iter().find(|(names, _)| known(names)) else {
+    let usage = error.get(ContextKind::Usage).cloned();
+    let usage_text = usage.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_of = |commands: &[&str]| {
+        let mut commands = commands.iter();
+        commands.any(|command| usage_text.contains(&format!("reveille {command} ")))
+    };
+    let mut of_command = ANSWERS_OF.iter();
+    let of_command = of_command.find(|(commands, names, _)| is_of(commands) && known(names));
+    let general = || {
+        let found = ANSWERS.iter().find(|(names, _)| known(names));
+        found.map(|(_, answer)| *answer)
+    };
+    let Some(answer) = of_command.map(|(.., answer)| *answer).or_else(general) else {
         return error;
     };
-    let usage = error.get(ContextKind::Usage).cloned();
     let mut answered = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Cli::command());
     answered.insert(ContextKind::InvalidArg, ContextValue::String(option));
-    let tip = clap::builder::StyledStr::from(*answer);
+    let tip = clap::builder::StyledStr::from(answer);
     answered.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     if let Some(usage) = usage {
         answered.insert(ContextKind::Usage, usage);

@@ -14,6 +14,7 @@
 //!
 //! The values found become the defaults of the options, so that clap parses and checks them like arguments.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -58,6 +59,11 @@ const NOT_KEYS: &[&str] = &[
 /// Options that mean something else in a command than elsewhere: only the command line and the command's own table set
 /// them.
 const OF_THEIR_COMMAND: &[(&str, &str)] = &[("drill", "hosts"), ("drill", "inventory")];
+
+/// A path below the home directory, which a shell would have put into an argument.
+fn at_home(below: &str) -> Option<OsStr> {
+    Some(state::home()?.join(below).into_os_string().into())
+}
 
 /// The values of the configuration files.
 #[derive(Debug, Default)]
@@ -220,9 +226,16 @@ impl Config {
             argument = argument.env(OsStr::from(variable(&name))).hide_env(true);
         }
         match self.value(command, &name) {
-            Some(setting) => argument
-                .default_values(setting.values.iter().map(OsStr::from))
-                .required(false),
+            Some(setting) => {
+                let is_path = argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+                let expand = is_path || name == "inventory";
+                let values = setting.values.iter().map(|value| match value.strip_prefix("~/") {
+                    Some(below) if expand => at_home(below).unwrap_or_else(|| value.into()),
+                    _ => value.into(),
+                });
+                let values: Vec<OsStr> = values.collect();
+                argument.default_values(values).required(false)
+            }
             None => argument,
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     });
     environment.add_filter("items2dict", |items: Value| dictionary_of(&items));
     environment.add_filter("mandatory", |value: Value| {
-        let missing = || wrong("a mandatory value is not defined");
+        let missing = || wrong("a mandatory value is undefined");
         (!value.is_undefined()).then_some(value).ok_or_else(missing)
     });
     environment.add_filter("quote", |text: String| quoted(&text));

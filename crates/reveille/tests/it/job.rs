@@ -190,7 +190,7 @@ fn variables_of_the_inventory_are_templates() {
     let run = ["run", &job, "-i", &inventory];
     let refused = reveille.run(&run).expect(2).stderr;
     assert!(
-        refused.contains("c.x: the template in `dir` can't be rendered: `ap` is not defined"),
+        refused.contains("c.x: the template in `dir` can't be rendered: `ap` is undefined"),
         "{refused}"
     );
     reveille.run(&[&run[..], &["-l", "a.x,b.x"]].concat()).expect(0);

@@ -788,3 +788,90 @@ fn a_command_that_is_too_long_for_a_terminal_is_refused_before_it_runs() {
     assert!(message.contains("too long for a terminal"), "{message}");
     assert!(!file.exists());
 }
+
+#[test]
+fn options_of_other_commands_and_tools_are_answered() {
+    let reveille = Reveille::new();
+    for (words, answer) in [
+        (&["retry", "-i", "hosts.ini"][..], "-l @RUN:failed"),
+        (&["resume", "--limit", "web"], "-l @RUN:failed"),
+        (&["exec", "-e", "a=1", "-w", "a", "--", "true"], "--template"),
+        (&["exec", "-C", "-w", "a", "--", "true"], "copy --check"),
+        (&["exec", "--check", "-w", "a", "--", "true"], "copy --check"),
+        (&["exec", "--diff", "-w", "a", "--", "true"], "copy --diff"),
+        (&["exec", "--forks", "5", "--", "true"], "-c N"),
+    ] {
+        let ended = reveille.run(words).expect(2);
+        assert!(ended.stderr.contains(answer), "{words:?}: {}", ended.stderr);
+    }
+}
+
+/// CI systems set variables to nothing.
+#[test]
+fn empty_variables_set_nothing() {
+    let reveille = Reveille::new();
+    for name in ["REVEILLE_LIMIT", "REVEILLE_BECOME", "REVEILLE_CONCURRENCY"] {
+        let mut command = reveille.command(&["exec", "-w", "a,b", "--transport", "local", "--", "true"]);
+        let ended = Ended::of(&command.env(name, "").output().unwrap()).expect(0);
+        assert!(ended.stderr.contains("2 succeeded"), "{name}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn paths_in_configuration_files_may_begin_at_home() {
+    let reveille = Reveille::new();
+    reveille.file("mine.ini", "a ansible_connection=local\n");
+    reveille.file("reveille.toml", "inventory = \"~/mine.ini\"\n");
+    let hosts = reveille.run(&["hosts"]).expect(0);
+    assert_eq!(hosts.stdout, "a\n");
+}
+
+#[test]
+fn what_is_typed_replaces_what_is_configured() {
+    let reveille = Reveille::new();
+    reveille.file(
+        "reveille.toml",
+        "[run]\ntags = [\"one\"]\nallow-class = [\"command_failed=1\"]\n",
+    );
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n- {name: first, tags: one, run: echo first}\n- {name: second, tags: two, run: echo second; false}\n",
+    );
+    let run = |more: &[&str], code| {
+        let words = ["run", &job, "-w", "a,", "--transport", "local", "--stream"];
+        reveille.run(&[&words[..], more].concat()).expect(code).stdout
+    };
+    assert!(run(&[], 0).contains("first"));
+    let second = run(&["--tags", "two"], 0);
+    assert!(second.contains("second") && !second.contains("first"), "{second}");
+    run(&["--tags", "two", "--allow-class", "connect_refused=1"], 3);
+}
+
+/// Names that are not text are used as they are, or refused before anything is dispatched.
+#[test]
+fn environments_and_directories_that_are_no_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let reveille = Reveille::new();
+    let odd = OsStr::from_bytes(b"odd-\xff");
+    let directory = reveille.path().join(odd);
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("job.yaml"), "steps:\n- run: echo ran\n").unwrap();
+    for (words, code) in [
+        (&["exec", "-w", "a", "--transport", "local", "--", "true"][..], 0),
+        (&["run", "job.yaml", "-w", "a,", "--transport", "local"], 2),
+    ] {
+        let mut command = reveille.command(words);
+        let output = command.env("ODD", odd).current_dir(&directory).output().unwrap();
+        let ended = Ended::of(&output).expect(code);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        if code == 2 {
+            assert!(ended.stderr.contains("odd-"), "{}", ended.stderr);
+        }
+    }
+    let job = reveille.file("job.yaml", "steps:\n- run: echo {{ env.ODD }}\n");
+    let mut command = reveille.command(&["run", &job, "-w", "a,", "--transport", "local"]);
+    let ended = Ended::of(&command.env("ODD", odd).output().unwrap()).expect(2);
+    assert!(ended.stderr.contains("ODD"), "{}", ended.stderr);
+}
