@@ -315,6 +315,53 @@ fn files_are_copied_and_fetched() {
 }
 
 #[test]
+fn a_tilde_on_hosts_is_the_home_directory_there() {
+    let reveille = Reveille::new();
+    reveille.file("c.txt", "second\n");
+    std::fs::create_dir_all(reveille.path().join("tree/in")).unwrap();
+    reveille.file("tree/in/file", "x\n");
+    // HOME of the local transport is the test's directory.
+    let home = reveille.path();
+    std::fs::create_dir(home.join("a b")).unwrap();
+    let run = |arguments: &[&str], code: i32| {
+        let hosts = ["-w", "one,", "--transport", "local"];
+        reveille.run(&[arguments, &hosts].concat()).expect(code)
+    };
+    run(&["copy", "c.txt", "~/a b/new.txt"], 0);
+    assert_eq!(
+        std::fs::read_to_string(home.join("a b/new.txt")).unwrap(),
+        "second\n"
+    );
+    run(&["copy", "c.txt", "~/a b/"], 0);
+    assert!(home.join("a b/c.txt").exists());
+    run(&["copy", "tree", "~/a b/"], 0);
+    assert!(home.join("a b/tree/in/file").exists());
+    run(&["fetch", "~/a b/new.txt", "~/a b/tree", "--to", "here"], 0);
+    assert!(home.join("here/one/new.txt").exists() && home.join("here/one/tree/in/file").exists());
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - upload: {src: c.txt, dest: ~/up}\n  - download: {src: ~/up, to: down}\n",
+    );
+    let checked = run(&["run", &job, "--check"], 0);
+    assert!(
+        checked.stderr.contains("files would change on 1 host"),
+        "{}",
+        checked.stderr
+    );
+    run(&["run", &job], 0);
+    assert_eq!(std::fs::read_to_string(home.join("up")).unwrap(), "second\n");
+    assert!(!home.join("~").exists());
+    let ended = run(&["copy", "c.txt", "~no-such-user/x"], 3);
+    assert!(
+        ended
+            .stderr
+            .contains("~no-such-user is no home directory that the host knows"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn directories_are_copied_and_fetched() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
@@ -631,11 +678,7 @@ fn the_files_of_init_pass_lint_and_its_next_commands_work_as_printed() {
         ended.stderr
     );
     assert_eq!(ended.stdout.lines().count(), 4, "{}", ended.stdout);
-    // The host is this machine.
-    let made = "/var/tmp/reveille-hello.txt";
-    let _ = std::fs::remove_file(made);
     let ran = pasted(&reveille, &ended.stdout).expect(0);
-    std::fs::remove_file(made).unwrap();
     assert!(
         ran.stdout.contains("Hello from this-machine."),
         "{}\n{}",
