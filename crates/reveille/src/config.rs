@@ -57,7 +57,8 @@ const NOT_KEYS: &[&str] = &[
 
 /// Options that mean something else in a command than elsewhere: only the command line and the command's own table set
 /// them.
-const OF_THEIR_COMMAND: &[(&str, &str)] = &[("drill", "hosts"), ("drill", "inventory")];
+const OF_THEIR_COMMAND: &[(&str, &str)] =
+    &[("drill", "hosts"), ("drill", "inventory"), ("lint", "inventory")];
 
 /// The values of the configuration files.
 #[derive(Debug, Default)]

@@ -802,3 +802,39 @@ fn exec_warns_of_placeholders_that_only_a_template_fills_in() {
     assert_eq!(warnings("echo %host"), 1);
     assert_eq!(warnings("echo %h; date +%h"), 0);
 }
+
+#[test]
+fn lint_checks_the_pattern_of_a_jobs_hosts() {
+    let reveille = Reveille::new();
+    reveille.file("hosts.ini", "[web]\nweb[1:3]\n[db]\ndb1\n");
+    let mut said = String::new();
+    for (hosts, inventory, code) in [
+        ("web:!web", false, 2),
+        ("'web:!all'", false, 2),
+        ("\"~web(\"", false, 2),
+        ("'web[1:2'", false, 2),
+        ("'web:&'", false, 2),
+        ("wbe:&db", false, 0),
+        ("'db:wbe'", true, 2),
+        ("web:&db", true, 2),
+        ("web:!web3", true, 0),
+        ("'@last:failed'", true, 0),
+    ] {
+        let job = format!("name: x\nhosts: {hosts}\nsteps: [{{run: 'true'}}]\n");
+        reveille.file("job.yaml", job);
+        let mut arguments = vec!["lint", "job.yaml"];
+        if inventory {
+            arguments.extend(["-i", "hosts.ini"]);
+        }
+        let ended = reveille.run(&arguments).expect(code);
+        if code == 2 {
+            said += &format!("{}\n", ended.stderr);
+        }
+    }
+    insta::assert_snapshot!(said);
+    // The inventory of the configuration is that of runs; `lint` checks the file alone.
+    reveille.file("reveille.toml", "inventory = \"gone.ini\"\n");
+    reveille.run(&["lint", "job.yaml"]).expect(0);
+    let ended = reveille.run(&["lint", "hosts.ini", "-i", "hosts.ini"]).expect(2);
+    assert!(ended.stderr.contains("-i has no effect"), "{}", ended.stderr);
+}
