@@ -52,6 +52,9 @@ pub struct Outcome {
 // === impl Outcome ===
 
 impl Outcome {
+    /// What separates the failure, in a message, from that of an `on_failed` step after it.
+    pub const THEN: &'static str = "; then ";
+
     /// An outcome of `class` with all other fields empty.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
         Self {

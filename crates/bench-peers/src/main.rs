@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measures Reveille beside its peers in one run, for BENCHMARKS.md.
 //!
-//! A folder for each subject: `fleet/mod.rs` (commands and copies over SSH, beside Ansible, pssh and others),
+//! A folder for each subject: `fleet/mod.rs` (commands, copies and jobs over SSH, beside Ansible, pssh and others),
 //! `load/mod.rs` (HTTP, beside wrk, oha, Goose and Locust), `mirrorlist/mod.rs` (beside MirrorManager's server),
 //! `watchdog/mod.rs` (recorded durations, replayed against several rules).
 //!
@@ -51,6 +51,8 @@ enum Subject {
     Fleet(fleet::Arguments),
     /// A large file and many small ones to 8 hosts
     Copy(fleet::copy::Arguments),
+    /// A job of ten steps, beside Ansible's playbook that does the same
+    Job(fleet::job::Arguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(fleet::Common),
     /// Hosts with much output and a controller with little memory, with a chart
@@ -75,6 +77,7 @@ fn run(arguments: &Arguments) -> Result {
     match &arguments.subject {
         Subject::Fleet(arguments) => fleet::run(arguments, &bench),
         Subject::Copy(arguments) => fleet::copy::run(arguments, &bench),
+        Subject::Job(arguments) => fleet::job::run(arguments, &bench),
         Subject::Sweep(common) => fleet::sweep::run(common, &bench),
         Subject::Confined(arguments) => fleet::confined::run(arguments, &bench),
         Subject::Load(arguments) => load::run(arguments, &bench),

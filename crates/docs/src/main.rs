@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn links_lead_somewhere() {
         let mut broken = Vec::new();
-        for page in [files("", &[".md"]), files("docs", &[".md"])].concat() {
+        for page in ["", "docs", "docs/examples"]
+            .map(|directory| files(directory, &[".md"]))
+            .concat()
+        {
             let text = std::fs::read_to_string(&page).unwrap();
             for part in prose(&text).flat_map(|line| line.split("](").skip(1)) {
                 let link = part.split(')').next().unwrap();

@@ -3,6 +3,7 @@
 use reveille_account::{Class, EventKind, Outcome, Rung, Status, StepRef};
 use reveille_history::{Failure, HostHistory, Rule, once_of};
 use reveille_job::{Registered, Role};
+use reveille_text::harmless;
 
 use crate::event::millis;
 use crate::host::{Halt, HostTask};
@@ -68,8 +69,11 @@ impl HostTask {
         let Some((index, step)) = next else { return };
         if let Some(failure) = &mut self.failure {
             failure.message = format!(
-                "{}; then `{}` of on_failed: {}",
-                failure.message, step.name, outcome.message
+                "{}{}`{}` of on_failed: {}",
+                failure.message,
+                Outcome::THEN,
+                step.name,
+                outcome.message
             );
         }
         let at = self.step_ref(index);
@@ -189,9 +193,21 @@ impl HostTask {
         if let (Some((index, step)), Some(failure)) = (failed, &mut self.failure) {
             let message = std::mem::take(&mut self.message);
             failure.message = format!(
-                "{}; then `{}` of on_failed: {message}",
-                failure.message, step.name
+                "{}{}`{}` of on_failed: {message}",
+                failure.message,
+                Outcome::THEN,
+                step.name
             );
+            let deciding = self
+                .deciding
+                .as_ref()
+                .filter(|deciding| deciding.step.index == index);
+            let said = deciding.and_then(|deciding| {
+                harmless::last_line(&deciding.stderr.0).or_else(|| harmless::last_line(&deciding.stdout.0))
+            });
+            if let Some(said) = said {
+                failure.message = format!("{}: {said}", failure.message);
+            }
             let behind = job.steps.iter().skip(index as usize + 1);
             let left_out: Vec<String> = behind
                 .filter(|step| step.role == Role::OnFailed)

@@ -51,7 +51,7 @@ impl Way<'_> {
                 }
                 Err(error) => return Ok(Seen::plain(Evidence::None, &format!("no answer ({error})"))),
             };
-            if before.is_none() && alive.lock.is_none() && !alive.asks {
+            if before.is_none() && alive.lock.is_none() && !asks(&alive, said) {
                 before = Some(alive.counters);
                 sleep(glance).await;
                 continue;
@@ -119,6 +119,12 @@ impl Way<'_> {
     }
 }
 
+/// Whether work waits for input: a process reads from a terminal, or it is another user's, which can't be seen, and the
+/// last line is that of a question.
+fn asks(alive: &Alive, said: &str) -> bool {
+    alive.asks || alive.may_ask && said.trim_end().ends_with([':', '?'])
+}
+
 // === impl Seen ===
 
 impl Seen {
@@ -157,7 +163,7 @@ impl Seen {
         if alive.load != "-" {
             let _ = write!(words, ", load {}", alive.load);
         }
-        let evidence = if alive.asks {
+        let evidence = if asks(alive, said) {
             Evidence::WaitsForInput {
                 prompt: said.to_owned(),
             }

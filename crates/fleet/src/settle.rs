@@ -168,8 +168,9 @@ impl HostTask {
         } = over;
         let (at, step) = (current.at, current.step);
         let changed = match step.kind() {
-            // A check runs only what the job says changes nothing.
-            "run" | "script" if self.engine.settings.preview.check => false,
+            // The job says that it changes nothing.
+            "run" | "script" if step.check => false,
+            "wait_for" => false,
             _ => changed || self.has_changed(step, at.index),
         };
         let verdict = match (&killed, failed) {
@@ -257,7 +258,7 @@ impl HostTask {
     /// Whether an earlier attempt changed the host, or may have, and the host has not succeeded since: a later step that
     /// reacts to the change may not have run. Waiting changes nothing.
     pub(crate) fn has_changed(&self, step: &Step, index: u32) -> bool {
-        step.kind() != "wait_for" && self.history.has_changed(index)
+        !step.check && step.kind() != "wait_for" && self.history.has_changed(index)
     }
 
     /// Records the end of an attempt, with its registered value.

@@ -13,6 +13,27 @@ use crate::job::Job;
 use crate::scope::{BUILT_IN, Found, Mode, Registered, Scope, Var};
 use crate::step::Looped;
 
+/// Names that Ansible defines, and what to write instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("ansible_distribution", "use the fact `os.name`"),
+    (
+        "ansible_facts",
+        "use the facts `os.family`, `os.name`, `os.version`, `arch`, `cpus`, `mem_mb`",
+    ),
+    ("ansible_hostname", "use `inventory_hostname_short`"),
+    ("ansible_os_family", "use the fact `os.family`"),
+    ("ansible_play_hosts", "use `groups`, such as `groups.all`"),
+    ("hostvars", "a template sees the variables of its own host only"),
+    (
+        "lookup",
+        "use `env.NAME`, or a variable with `{secret: {file: PATH}}` or `{secret: {command: LINE}}`",
+    ),
+    (
+        "playbook_dir",
+        "omit it: `src` and `to` are relative to the job file",
+    ),
+];
+
 /// The name of a loop's item.
 pub(crate) const ITEM: &str = "item";
 /// What a plan shows of a secret.
@@ -114,10 +135,18 @@ impl<'a> Evaluation<'a> {
                 );
                 Err(self.job.mistake(expression.at(), message))
             }
-            Err(error) => Err(self.job.mistake(
-                expression.at(),
-                format!("`{}` has no value: {error}", expression.source()),
-            )),
+            Err(error) => {
+                let message = format!("`{}` has no value: {error}", expression.source());
+                let mistake = self.job.mistake(expression.at(), message);
+                // Such a text nearly always looks like a number, which the error does not say.
+                Err(if error.to_string().contains("unsupported types string") {
+                    mistake.hint(
+                        "a value of `-e NAME=VALUE` or of an INI inventory may be text: write `(NAME | int)`",
+                    )
+                } else {
+                    mistake
+                })
+            }
         }
     }
 
@@ -392,8 +421,11 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The hint for a misspelled name.
+    /// The hint for a name of Ansible's, or a misspelled one.
     fn suggestion(self, name: &str) -> Option<String> {
+        if let Some((_, hint)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+            return Some((*hint).to_owned());
+        }
         let Self { job, scope, .. } = self;
         let known = BUILT_IN
             .iter()

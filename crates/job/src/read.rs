@@ -56,16 +56,6 @@ impl Job {
         }
     }
 
-    /// A job with a single command, a template that is rendered for each host.
-    pub fn command_template(command: String, options: CommandOptions) -> Result<Self, Vec<SourceError>> {
-        let (text, environment) = parse::command(&command)?;
-        let options = CommandOptions {
-            template: true,
-            ..options
-        };
-        Ok(Self::of_command(command, text, environment, options))
-    }
-
     /// Parses a job that the program wrote for the command `by`.
     pub fn written(text: &str, by: &str) -> Result<Self, Vec<SourceError>> {
         let mut job = Self::parse(text, by)?;
@@ -74,6 +64,16 @@ impl Job {
             text: text.to_owned(),
         };
         Ok(job)
+    }
+
+    /// A job with a single command, a template that is rendered for each host.
+    pub fn command_template(command: String, options: CommandOptions) -> Result<Self, Vec<SourceError>> {
+        let (text, environment) = parse::command(&command)?;
+        let options = CommandOptions {
+            template: true,
+            ..options
+        };
+        Ok(Self::of_command(command, text, environment, options))
     }
 
     /// Recreates a job from its recorded source.
@@ -93,10 +93,10 @@ impl Job {
                 job.restore_loops(loops)?;
                 Ok(job)
             }
+            JobSource::Written { by, text } => Self::written(text, by),
             JobSource::Command { command, options } if options.template => {
                 Self::command_template(command.clone(), options.clone())
             }
-            JobSource::Written { by, text } => Self::written(text, by),
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
         }
     }

@@ -151,7 +151,7 @@ struct StepFile {
     /// Whether the command runs on a terminal, which is its standard input and merges its outputs; such a step is not
     /// durable.
     pty: Option<bool>,
-    /// Whether the command runs with `--check` too, because it changes nothing.
+    /// Whether the command changes nothing: it runs with `--check` too, and never counts as a change.
     check: Option<bool>,
     /// The wait after the step, `20s`.
     settle: Option<String>,

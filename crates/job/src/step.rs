@@ -40,7 +40,7 @@ pub struct Step {
     pub durable: bool,
     /// Whether it runs on a terminal.
     pub pty: bool,
-    /// Whether it runs with `--check` too, because it changes nothing.
+    /// Whether it changes nothing: it runs with `--check` too, and never counts as a change.
     pub check: bool,
     /// Whether the host continues although the step failed.
     pub ignore_errors: bool,

@@ -114,6 +114,17 @@ impl Disk {
         }
     }
 
+    /// Releases the reserve, so that little can be written to a full disk. Returns whether there was one.
+    pub(crate) fn spend_reserve(&self) -> bool {
+        let released = fs::remove_file(self.reserve()).is_ok();
+        tracing::warn!(
+            state_dir = %self.directory.display(),
+            reserve_released = released,
+            "the ledger's disk is full"
+        );
+        released
+    }
+
     fn reserve(&self) -> PathBuf {
         self.directory.join("reserve")
     }

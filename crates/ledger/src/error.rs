@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use reveille_account::{HostName, RunId, WorkerId};
 
+use crate::writer::is_full;
+
 /// A failure of the ledger, worded for the operator. Cheap to clone, because one failed commit answers many callers.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -159,6 +161,15 @@ impl Error {
             doing,
             path,
             source: Arc::new(source),
+        }
+    }
+
+    /// Whether the disk is full. A quota that is used up looks the same.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Error::DiskFull { .. } => true,
+            Error::Sqlite { source, .. } => is_full(source),
+            _ => false,
         }
     }
 

@@ -49,7 +49,7 @@ impl Ledger {
         Self::open_at(state_directory, true)
     }
 
-    /// Opens an existing ledger, for commands that only read.
+    /// Opens an existing ledger, for commands that begin no run. On a full disk it releases the reserve.
     pub fn open_existing(state_directory: &Path) -> Result<Self> {
         if !state_directory.join("ledger.db").exists() {
             return Err(Error::NoLedger {
@@ -69,7 +69,18 @@ impl Ledger {
 
     fn open_at(state_directory: &Path, create: bool) -> Result<Self> {
         let disk = Disk::open(state_directory, create)?;
-        let connection = schema::open(&state_directory.join("ledger.db"), create)?;
+        let path = state_directory.join("ledger.db");
+        let connection = match schema::open(&path, create) {
+            // Reading needs some space too, for SQLite's own files. A new run needs more than the reserve.
+            Err(error) if error.is_full() && !create && disk.spend_reserve() => schema::open(&path, create)?,
+            Err(error) if error.is_full() => {
+                return Err(Error::StateDirectory {
+                    path: state_directory.to_owned(),
+                    reason: "its disk is full; free some space".to_owned(),
+                });
+            }
+            opened => opened?,
+        };
         Ok(Self::with(disk, connection))
     }
 

@@ -274,7 +274,7 @@ fn refusal(error: rusqlite::Error) -> Refusal {
 
 /// Whether SQLite, or the system below it, has no space left. A write that fails for another reason looks the same as
 /// an exhausted quota, so every failed write counts.
-fn is_full(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => {
             failure.code == ErrorCode::DiskFull

@@ -39,6 +39,13 @@ pub fn block(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// The last line of several that is not blank, cleaned.
+pub fn last_line(text: &str) -> Option<String> {
+    let clean = block(text);
+    let last = clean.lines().rev().find(|line| !line.trim().is_empty());
+    last.map(str::to_owned)
+}
+
 /// Like [`block`], for bytes; invalid UTF-8 becomes U+FFFD.
 pub fn block_of_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

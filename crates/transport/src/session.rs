@@ -33,6 +33,9 @@ const SIGN: Duration = Duration::from_secs(1);
 const SHORT: usize = 4 * 1024;
 /// How many bytes of a longer command to send at a time.
 const PIECE: usize = 32 * 1024;
+/// The longest request to run a command, in bytes: Linux takes no longer argument. Only commands on a terminal can come
+/// near it, because others are sent on standard input.
+const LINE_LIMIT: usize = 128 * 1024 - 1;
 
 /// The transport of the session.
 pub(crate) enum Link {
@@ -134,6 +137,14 @@ impl Session {
     }
 
     pub(crate) async fn start(&self, line: Vec<u8>, terminal: bool) -> Result<Exec, ExecError> {
+        if line.len() > LINE_LIMIT {
+            let message = format!(
+                "the command is too long for a terminal: with quotes it has {} bytes, at most {LINE_LIMIT} are possible; \
+                 put it into a script, or run it without a terminal",
+                line.len()
+            );
+            return Err(ExecError::refused(Class::ExecRefused, message));
+        }
         let exec = match &self.link {
             Link::Native(native) => native.exec(line, terminal, self.deadline).await,
             Link::OpenSsh(master) => master.exec(&line, terminal, self.deadline).await,

@@ -1,6 +1,6 @@
 //! Stories: hosts to which the same thing happened are reported together.
 
-use reveille_account::Class;
+use reveille_account::{Class, Outcome};
 use reveille_text::harmless;
 
 /// The beginning of a key's fingerprint, before the base 64.
@@ -10,22 +10,17 @@ const FINGERPRINT: &str = "SHA256:";
 pub fn told(class: Class, message: &str, stdout: &str, stderr: &str) -> String {
     let said = match class {
         Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit => {
-            let last = |text: &str| {
-                harmless::block(text)
-                    .lines()
-                    .rev()
-                    .find(|line| !line.trim().is_empty())
-                    .map(str::to_owned)
-            };
-            last(stderr).or_else(|| last(stdout))
+            harmless::last_line(stderr).or_else(|| harmless::last_line(stdout))
         }
         _ => None,
     };
-    let message = harmless::block(message).into_owned();
+    let message = harmless::block(message);
+    // The last line is that of the step that failed the host.
+    let (failed, then) = message.split_at(message.find(Outcome::THEN).unwrap_or(message.len()));
     match said {
-        Some(said) if message.is_empty() => said,
-        Some(said) => format!("{message}: {said}"),
-        None => message,
+        Some(said) if failed.is_empty() => said + then,
+        Some(said) => format!("{failed}: {said}{then}"),
+        None => message.into_owned(),
     }
 }
 
@@ -55,6 +50,20 @@ fn mask_words(story: &str, masked: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_step_is_told_with_its_own_last_line() {
+        let told = |message: &str, stderr: &str| told(Class::CommandFailed, message, "out\n", stderr);
+        assert_eq!(told("exit status 3", "why\n\n"), "exit status 3: why");
+        assert_eq!(told("exit status 3", "\n"), "exit status 3: out");
+        assert_eq!(
+            told(
+                "exit status 3; then `note` of on_failed: exit status 1: stays drained",
+                "why\n"
+            ),
+            "exit status 3: why; then `note` of on_failed: exit status 1: stays drained"
+        );
+    }
 
     #[test]
     fn stories_that_differ_in_numbers_are_one() {

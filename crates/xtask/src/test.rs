@@ -31,6 +31,16 @@ const PACKAGES: &[Package] = &[
         reason: "the remote supervisor is tested with its shell and tools",
     },
     Package {
+        name: "openssl",
+        programs: &["openssl"],
+        reason: "makes certificates, and serves them in the tests of docs/examples",
+    },
+    Package {
+        name: "jq",
+        programs: &["jq"],
+        reason: "is in the commands of docs/notify.md, which a test runs",
+    },
+    Package {
         name: "curl",
         programs: &["curl"],
         reason: "hosts ask for URLs with it",

@@ -112,9 +112,24 @@ impl Lab {
 
     /// Ansible on the first `hosts`, without the user's own configuration.
     pub(super) fn ansible(&self, hosts: usize) -> Result<Command> {
-        let mut command = Command::new(self.python.join("ansible"));
+        let mut command = self.of_ansible("ansible", hosts)?;
+        command.arg("all");
+        Ok(command)
+    }
+
+    /// A playbook on all hosts, in the same way; Python is where the controller has it.
+    pub(super) fn playbook(&self, playbook: &Path) -> Result<Command> {
+        let mut command = self.of_ansible("ansible-playbook", self.hosts)?;
         command
-            .args(["all", "-f", &hosts.to_string(), "-i"])
+            .arg(playbook)
+            .env("ANSIBLE_PYTHON_INTERPRETER", self.python.join("python"));
+        Ok(command)
+    }
+
+    fn of_ansible(&self, program: &str, hosts: usize) -> Result<Command> {
+        let mut command = Command::new(self.python.join(program));
+        command
+            .args(["-f", &hosts.to_string(), "-i"])
             .arg(self.inventory(hosts)?)
             .env("ANSIBLE_HOST_KEY_CHECKING", "False")
             .env("ANSIBLE_CONFIG", self.write("ansible.cfg", "")?)

@@ -1,4 +1,4 @@
-//! The fleet: Reveille beside other programs that run commands and copy files over SSH.
+//! The fleet: Reveille beside other programs that run commands and jobs and copy files over SSH.
 
 mod chart;
 pub(crate) mod confined;
@@ -7,7 +7,9 @@ pub(crate) mod copy;
 mod drill;
 mod echo;
 mod held;
+pub(crate) mod job;
 mod lab;
+mod live;
 mod peers;
 pub(crate) mod sweep;
 
@@ -53,6 +55,8 @@ enum Measurement {
     Echo,
     /// Sessions held open
     Held,
+    /// Hosts that print lines all the time
+    Live,
     /// Thousands of hosts of the drill
     Drill,
 }
@@ -86,6 +90,11 @@ pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result {
             Measurement::Held => {
                 let title = format!("{hosts} sessions held open for {} s", held::HOLD.as_secs());
                 ("held", title, held::table(&lab, &contestants)?)
+            }
+            Measurement::Live => {
+                let rounds = arguments.rounds.unwrap_or(3);
+                let title = format!("{hosts} hosts that print {} lines a second", live::LINES);
+                ("live", title, live::table(&lab, rounds)?)
             }
             Measurement::Drill => {
                 let title = format!("{drill_hosts} sessions held at once against the drill");

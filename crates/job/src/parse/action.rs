@@ -33,7 +33,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("bench", "it is not supported yet"),
     (
         "changed_when",
-        "omit it, or write the condition where you use the result",
+        "give a command that changes nothing `check: true`; otherwise write the condition where you use the result",
     ),
     (
         "check_mode",
@@ -199,7 +199,7 @@ impl Context<'_> {
 
     fn script(&mut self, node: &Node) -> Option<Action> {
         let fields = self.reader.fields(node, "`script`", SCRIPT)?;
-        let src = self.needed(&fields, "src", "`script`");
+        let src = self.path(&fields, "src", "`script`");
         let mut args = Vec::new();
         if let Some(node) = fields.get("args") {
             if let Value::List(items) = &node.value {
@@ -213,17 +213,17 @@ impl Context<'_> {
 
     fn upload(&mut self, node: &Node) -> Option<Action> {
         let fields = self.reader.fields(node, "`upload`", UPLOAD)?;
-        let src = self.needed(&fields, "src", "`upload`");
+        let src = self.path(&fields, "src", "`upload`");
         let to = self.placing(&fields, "`upload`");
         Some(Action::Upload { src: src?, to: to? })
     }
 
     /// Reads where a file is put on a host.
     fn placing(&mut self, fields: &Fields<'_>, what: &str) -> Option<Placing<Template>> {
-        let dest = self.needed(fields, "dest", what);
+        let dest = self.path(fields, "dest", what);
         let mode = fields.get("mode").and_then(|node| self.mode(node));
-        let owner = fields.get("owner").and_then(|node| self.template(node));
-        let group = fields.get("group").and_then(|node| self.template(node));
+        let owner = fields.get("owner").and_then(|node| self.one_line(node));
+        let group = fields.get("group").and_then(|node| self.one_line(node));
         Some(Placing {
             dest: dest?,
             mode,
@@ -266,8 +266,8 @@ impl Context<'_> {
 
     fn download(&mut self, node: &Node) -> Option<Action> {
         let fields = self.reader.fields(node, "`download`", DOWNLOAD)?;
-        let src = self.needed(&fields, "src", "`download`");
-        let to = self.needed(&fields, "to", "`download`");
+        let src = self.path(&fields, "src", "`download`");
+        let to = self.path(&fields, "to", "`download`");
         Some(Action::Download { src: src?, to: to? })
     }
 
@@ -363,9 +363,24 @@ impl Context<'_> {
         })
     }
 
-    fn needed(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<Template> {
+    fn path(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<Template> {
         let node = fields.need(name, what, &mut self.reader)?;
-        self.template(node)
+        self.one_line(node)
+    }
+
+    /// Reads a path or a name, which is no text of several lines.
+    fn one_line(&mut self, node: &Node) -> Option<Template> {
+        let template = self.template(node)?;
+        let is_fixed = template.expressions().next().is_none();
+        if template.source().ends_with('\n') || is_fixed && template.source().contains('\n') {
+            self.reader.mistake_with_hint(
+                &node.place,
+                "this can't contain a line break",
+                "`>` and `|` add one at the end; write it on one line, or begin with `>-`",
+            );
+            return None;
+        }
+        Some(template)
     }
 }
 

@@ -38,8 +38,13 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         if somebody_works(&ledger)? {
             printer.say("the ledger keeps its size while a run is open; the next prune shrinks it");
         } else {
-            ledger.forget_durations()?;
-            ledger.compact()?;
+            match ledger.forget_durations().and_then(|_| ledger.compact()) {
+                Ok(()) => {}
+                Err(error) if error.is_full() => {
+                    printer.warning("the disk has no space to shrink the ledger; the next prune shrinks it");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     let runs = counted(removed, "run");

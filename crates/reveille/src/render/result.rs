@@ -80,14 +80,14 @@ impl Screen<'_> {
                 .iter()
                 .map(|reason| ("stopped", plain(harmless::line(reason)))),
         );
-        if summary.account.running > 0 && !self.held && self.view.head.durable {
+        if summary.account.running > 0 && !self.held {
             let hosts = counted(summary.account.running, "host");
-            rows.push((
-                "running",
-                plain(format!(
-                    "{hosts}; their commands continue, resume collects the results"
-                )),
-            ));
+            let words = if self.view.head.durable {
+                "commands continue, and resume collects their results"
+            } else {
+                "commands may continue, and resume records result_unknown, because they are not durable"
+            };
+            rows.push(("running", plain(format!("{hosts}; {words}"))));
         }
         rows.extend(self.allowed.clone().map(|allowed| ("allowed", plain(allowed))));
         if self.is_check() {
@@ -291,7 +291,7 @@ impl Screen<'_> {
         let story = group
             .story
             .strip_prefix(&group.status)
-            .map(|rest| rest.trim_start_matches([':', ' ']));
+            .map(|rest| rest.trim_start_matches([':', ';', ' ']));
         let story = story.unwrap_or(&group.story);
         for (index, line) in story.lines().take(most).enumerate() {
             let example = match group.hosts.first() {

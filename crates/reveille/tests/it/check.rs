@@ -214,6 +214,34 @@ fn a_copy_can_be_checked() {
 }
 
 #[test]
+fn what_changes_nothing_never_counts_as_a_change() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n\
+         - {name: asks, run: echo asked, check: true, register: asks}\n\
+         - {name: waits, wait_for: {command: 'true'}, register: waits}\n\
+         - {name: acts, run: echo acted, register: acts}\n\
+         - {name: sums, run: 'echo {{ asks.changed }} {{ waits.changed }} {{ acts.changed }}', check: true}\n",
+    );
+    let run = [
+        "run",
+        &job,
+        "-w",
+        "a,",
+        "--transport",
+        "local",
+        "--format",
+        "json",
+    ];
+    let summary = reveille.run(&run).expect(0).json();
+    let steps = summary["hosts"][0]["steps"].as_array().unwrap();
+    let changed: Vec<_> = steps.iter().map(|step| step["changed"] == true).collect();
+    assert_eq!(changed, [false, false, true, false]);
+    assert_eq!(summary["hosts"][0]["stdout"], "False False True\n");
+}
+
+#[test]
 fn a_check_heals_nothing_and_repeats_itself_as_a_check() {
     let reveille = Reveille::new();
     let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");

@@ -120,6 +120,32 @@ fn on_failed_steps_for_an_unreachable_host_run_on_another() {
 }
 
 #[test]
+fn a_failed_step_of_on_failed_says_why_beside_the_failure_itself() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n- {name: bad, run: 'echo broken >&2; exit 3'}\n\
+         on_failed:\n- {name: note, run: 'echo stays drained >&2; exit 1'}\n",
+    );
+    let ended = reveille
+        .run(&["run", &job, "-w", "a,", "--transport", "local"])
+        .expect(3);
+    let told = "broken; then `note` of on_failed: exit status 1: stays drained\n";
+    for line in [
+        format!("FAIL  a  bad: exit status 3: {told}"),
+        format!("\n  {told}"),
+    ] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let said: Vec<&str> = ended.stderr.split_whitespace().collect();
+        assert!(
+            said.windows(words.len()).any(|window| window == words),
+            "{line}{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
 fn unknown_hosts_in_run_on_are_refused_before_the_run() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();

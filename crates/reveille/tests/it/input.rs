@@ -29,6 +29,32 @@ fn complains(ended: &Ended, words: &[&str]) {
 }
 
 #[test]
+fn names_of_ansible_and_sums_with_text_are_answered_with_what_to_write() {
+    let reveille = Reveille::new();
+    for (expression, hint) in [
+        (
+            "hostvars['b'].x",
+            "a template sees the variables of its own host only",
+        ),
+        (
+            "playbook_dir",
+            "omit it: `src` and `to` are relative to the job file",
+        ),
+        ("ansible_facts.os_family", "use the facts `os.family`"),
+        ("keep + 1", "write `(NAME | int)`"),
+    ] {
+        let job = reveille.file(
+            "job.yaml",
+            format!("vars: {{keep: 7}}\nsteps: [{{run: \"echo {{{{ {expression} }}}}\"}}]\n"),
+        );
+        let ended = reveille
+            .run(&["run", &job, "-w", "a,", "--plan", "-e", "keep=3"])
+            .expect(2);
+        assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn inventories() {
     let reveille = Reveille::new();
     let exec =
@@ -225,6 +251,45 @@ fn a_full_disk() {
     ]);
     assert!(Command::new("umount").arg(&small).status().unwrap().success());
     complains(&ended.expect(2), &["small"]);
+}
+
+/// What is recorded can be read on a full disk, and old runs can be deleted to make space.
+#[test]
+fn a_full_disk_can_be_read_and_pruned() {
+    let reveille = Reveille::new();
+    let small = reveille.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=32m", "reveille-test"])
+        .arg(&small)
+        .status();
+    assert!(
+        mounted.unwrap().success(),
+        "this test mounts a tmpfs and needs root"
+    );
+    let state = small.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let place = ["--state-dir", state];
+        reveille.run(&[&arguments[..1], &place, &arguments[1..]].concat())
+    };
+    let exec = ["exec", "-w", "a", "--transport", "local", "--", "seq 1 100000"];
+    let first = run(&exec);
+    // Everything that is left.
+    let mut rest = std::fs::File::create(small.join("rest")).unwrap();
+    while std::io::Write::write(&mut rest, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    let second = run(&exec);
+    let runs = run(&["runs"]);
+    let logs = run(&["logs", "a", "--raw"]);
+    let pruned = run(&["prune", "--older-than", "1ms"]);
+    let third = run(&exec);
+    drop(rest);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    first.expect(0);
+    complains(&second.expect(2), &["small", "its disk is full"]);
+    assert!(runs.expect(0).stdout.contains(" 1 ok"));
+    assert!(logs.expect(0).stdout.ends_with("\n100000\n"));
+    pruned.expect(0);
+    third.expect(0);
 }
 
 /// The disk becomes full during a run: nothing more is dispatched, running commands continue without the controller, and

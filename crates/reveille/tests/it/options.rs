@@ -893,3 +893,32 @@ fn github_gets_folded_groups_annotations_and_a_summary() {
     assert!(ended.stderr.contains("more than 1 MiB"), "{}", ended.stderr);
     assert_eq!(std::fs::metadata(large).unwrap().len(), 1 << 20);
 }
+
+#[test]
+fn a_command_that_is_too_long_for_a_terminal_is_refused_before_it_runs() {
+    let reveille = Reveille::new();
+    let file = reveille.path().join("ran");
+    let job = reveille.file(
+        "job.yaml",
+        format!(
+            "steps:\n- run: 'touch {}; true {}'\n  pty: true\n  durable: false\n",
+            file.display(),
+            "x".repeat(200_000)
+        ),
+    );
+    let run = [
+        "run",
+        &job,
+        "-w",
+        "a,",
+        "--transport",
+        "local",
+        "--format",
+        "json",
+    ];
+    let host = reveille.run(&run).expect(3).json()["hosts"][0].clone();
+    assert_eq!(host["class"], "exec_refused", "{host}");
+    let message = host["message"].as_str().unwrap();
+    assert!(message.contains("too long for a terminal"), "{message}");
+    assert!(!file.exists());
+}

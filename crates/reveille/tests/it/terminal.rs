@@ -221,7 +221,7 @@ fn the_message_of_ctrl_c_stays() {
         "{text}"
     );
     assert!(
-        text.contains("6 hosts; their commands continue, resume collects the results"),
+        text.contains("6 hosts; commands continue, and resume collects their results"),
         "{text}"
     );
     assert!(text.contains("next        reveille resume"), "{text}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reveille_testbed::Testbed;
 use serde_json::Value;
 
-use crate::support::Reveille;
+use crate::support::{Ended, Reveille};
 
 /// The result of a run of one step on one host, and the recorded checks.
 fn run(reveille: &Reveille, inventory: &str, step: &str, options: &[&str]) -> (Value, String) {
@@ -178,6 +178,32 @@ fn the_history_of_a_class_decides() {
     assert_eq!(host["class"], "ok_after_recovery", "{logs}");
     assert!(logs.contains("earlier runs took less time"), "{logs}");
     assert!(logs.contains("(class known, 110 samples)"), "{logs}");
+}
+
+/// Programs such as sudo and su belong to another user, and nobody but root sees what they wait for.
+#[test]
+fn a_question_of_su_to_an_ordinary_user_is_reported() {
+    const NOBODY: &str = "65534";
+    let reveille = Reveille::new();
+    let home = reveille.path();
+    let program = home.join("program");
+    std::fs::copy(crate::support::binary(), &program).unwrap();
+    let owned = std::process::Command::new("chown")
+        .arg("-R")
+        .arg(NOBODY)
+        .arg(home)
+        .status();
+    assert!(owned.unwrap().success(), "this test needs root");
+    let words = "exec -w a --transport local --pty --idle 3s --attempts 3 --format json -- su root -c id";
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    command.arg(&program).args(words.split(' ')).current_dir(home);
+    command
+        .env("HOME", home)
+        .env("REVEILLE_STATE_DIR", home.join("state"));
+    let host = Ended::of(&command.output().unwrap()).expect(3).json()["hosts"][0].clone();
+    assert_eq!(host["class"], "asks_a_question", "{host}");
+    assert_eq!(host["attempts"], 1, "it would ask again: {host}");
 }
 
 /// A host on which the first session of a connection works, and every further session accepts a command and stays silent.

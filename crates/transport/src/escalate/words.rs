@@ -22,10 +22,11 @@ pub(super) enum Ground {
 /// The command line for the login shell. The shell prints `mark` once the user is changed; sudo asks with `prompt`.
 pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, ground: Ground) -> String {
     let inner = match ground {
-        Ground::Pipes => format!("echo {mark} >&2;{command}"),
+        // On lines of their own, so that the mark is printed even if the command can't be parsed.
+        Ground::Pipes => format!("echo {mark} >&2\n{command}"),
         Ground::Question => on_terminal(command, mark),
         // sudo may have created another terminal, with default settings.
-        Ground::Terminal => format!("stty -echo -opost||exit 1;echo {mark};{command}"),
+        Ground::Terminal => format!("stty -echo -opost||exit 1;echo {mark}\n{command}"),
     };
     let user = sh_quote(&other.user);
     let outer = match (other.method, &other.password) {
@@ -162,6 +163,31 @@ mod tests {
                 let talk = String::from_utf8_lossy(&output.stderr);
                 assert!(talk.contains("sudo speaks C"), "{talk}");
             }
+        }
+    }
+
+    #[test]
+    fn a_command_that_can_not_be_parsed_has_begun() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let tools = tempfile::tempdir().unwrap();
+        let sudo = tools.path().join("sudo");
+        let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
+        std::fs::write(&sudo, script).unwrap();
+        std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("/bin/true", tools.path().join("stty")).unwrap();
+        let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+        for ground in [Ground::Pipes, Ground::Question, Ground::Terminal] {
+            let line = line(&Become::sudo("root"), ")\n", "MARK", "PROMPT", ground);
+            let mut shell = std::process::Command::new("sh");
+            let output = shell.args(["-c", &line]).env("PATH", &path).output().unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(
+                said.contains("MARK\n") && said.contains("yntax error"),
+                "{ground:?}: {said}"
+            );
+            assert_eq!(output.status.code(), Some(2), "{ground:?}: {said}");
         }
     }
 

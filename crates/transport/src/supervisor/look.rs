@@ -33,6 +33,8 @@ pub struct Alive {
     pub load: String,
     /// One of them reads from a terminal.
     pub asks: bool,
+    /// One of them may read from its terminal; it belongs to another user, who alone can tell.
+    pub may_ask: bool,
     /// A process that holds a lock of the package tools, if the work's processes include one of these tools.
     pub lock: Option<(u32, String)>,
 }
@@ -72,7 +74,7 @@ fn parse(words: &str) -> Look {
         return Look::Unknown;
     };
     let load = line_up_to(words.next().unwrap_or("-"), WORD);
-    let asks = words.next().is_some_and(|word| word != "-");
+    let asks = words.next().unwrap_or("-");
     let holder = words.next().and_then(|word| word.parse().ok());
     let name = line_up_to(words.next().unwrap_or_default(), WORD);
     Look::Alive(Alive {
@@ -83,7 +85,8 @@ fn parse(words: &str) -> Look {
             last_pid,
         },
         load,
-        asks,
+        asks: !matches!(asks, "-" | "?"),
+        may_ask: asks == "?",
         lock: holder.map(|pid| (pid, name)),
     })
 }
@@ -104,6 +107,12 @@ mod tests {
         };
         assert_eq!((alive.counters.cpu, alive.asks), (42, false));
         assert_eq!(alive.lock, Some((17, "apt-get".to_owned())));
+        for (word, asks, may_ask) in [("-", false, false), ("?", false, true), ("77", true, false)] {
+            let Look::Alive(alive) = parse(&format!("alive 3 42 1000 991 0.50 {word} - -")) else {
+                panic!()
+            };
+            assert_eq!((alive.asks, alive.may_ask), (asks, may_ask), "{word}");
+        }
     }
 
     proptest::proptest! {

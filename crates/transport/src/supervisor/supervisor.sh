@@ -892,7 +892,8 @@ siblings() {
 }
 
 #: look
-# Adds up the counters; sets TOOL if there is a package tool, and ASKS if a process reads from a terminal.
+# Adds up the counters; sets TOOL if there is a package tool, and ASKS if a process reads from a terminal: to ? if it
+# belongs to another user, such as sudo, and may do so.
 count() {
   COUNT=0 CPU=0 IO=0 TOOL= ASKS=-
   for X in $V; do
@@ -910,6 +911,7 @@ count() {
     L=
     { read -r L <"/proc/$X/wchan"; } 2>/dev/null
     case $L in *tty_read*|wait_woken) case $(readlink "/proc/$X/fd/0") in /dev/pts/*|/dev/tty*) ASKS=$X ;; esac ;; esac
+    case $L in 0|'') [ "$ASKS$1" = -S ] && [ "$5" != 0 ] && [ "$3" = "$6" ] && ASKS=? ;; esac
   done 2>/dev/null
 }
 

@@ -14,6 +14,8 @@ pub const SHOWN_BYTES: u64 = 256 * 1024;
 
 /// A file on the host.
 struct Found {
+    /// A link to the file, which a copy replaces.
+    is_link: bool,
     mode: String,
     /// Names and numbers of the owner and the group.
     owner: [String; 2],
@@ -57,11 +59,17 @@ pub async fn compare(
     if words == "nowhere" {
         return Ok(new("it is new, and so is its directory"));
     }
+    if words == "dangling" {
+        return Ok(new("it is new; a link to nothing is there"));
+    }
     let mut found = Found::parse(&words).ok_or_else(|| TransferError::said(&words))?;
     if found.size <= SHOWN_BYTES {
         found.content = Some(read(&mut channel, session, found.size).await?);
     }
     let mut changes = Vec::new();
+    if found.is_link {
+        changes.push("it is a link and becomes a file".to_owned());
+    }
     if !same(whole, &found, after.as_ref()).await? {
         changes.push("content".to_owned());
     }
@@ -138,7 +146,8 @@ impl Found {
             return None;
         };
         Some(Self {
-            mode: octal(mode)?,
+            is_link: mode.starts_with('l'),
+            mode: format!("{:04o}", self::mode(mode)?),
             owner: [owner.to_owned(), uid.to_owned()],
             group: [group.to_owned(), gid.to_owned()],
             size: size.parse().ok()?,
@@ -148,8 +157,8 @@ impl Found {
     }
 }
 
-/// The mode that `ls` shows, in octal digits.
-fn octal(shown: &str) -> Option<String> {
+/// The mode that `ls` shows.
+pub(super) fn mode(shown: &str) -> Option<u32> {
     let letters: Vec<char> = shown.chars().skip(1).take(9).collect();
     if letters.len() < 9 {
         return None;
@@ -166,25 +175,25 @@ fn octal(shown: &str) -> Option<String> {
             _ => return None,
         };
     }
-    Some(format!("{mode:04o}"))
+    Some(mode)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::octal;
+    use super::mode;
 
     #[test]
     fn modes_are_read_as_ls_shows_them() {
-        for (shown, mode) in [
-            ("-rw-r-----", "0640"),
-            ("-rwxr-xr-x.", "0755"),
-            ("-rwsr-Sr-t", "7745"),
-            ("-rwxr-xr-T+", "1754"),
-            ("----------", "0000"),
+        for (shown, wanted) in [
+            ("-rw-r-----", 0o640),
+            ("-rwxr-xr-x.", 0o755),
+            ("-rwsr-Sr-t", 0o7745),
+            ("-rwxr-xr-T+", 0o1754),
+            ("----------", 0),
         ] {
-            assert_eq!(octal(shown).as_deref(), Some(mode), "{shown}");
+            assert_eq!(mode(shown), Some(wanted), "{shown}");
         }
-        assert_eq!(octal("-rw?r--r--"), None);
-        assert_eq!(octal("-rw"), None);
+        assert_eq!(mode("-rw?r--r--"), None);
+        assert_eq!(mode("-rw"), None);
     }
 }

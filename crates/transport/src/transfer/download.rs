@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::digest::hash_of;
 use super::home::whole_path;
 use super::original::BLOCK;
-use super::place::place;
+use super::place::{place, replaceable};
 use super::pull::{Fetched, pull};
 use super::script::Verb;
 use super::{TransferError, is_hash};
@@ -32,6 +32,7 @@ pub async fn download(
     target: &Path,
     limit: u64,
 ) -> Result<Fetched, TransferError> {
+    replaceable(target)?;
     let path = &*whole_path(session, escalate, path).await?;
     let partial = partial(target);
     let named = |error: io::Error| io::Error::other(format!("can't write {}: {error}", partial.display()));
@@ -78,10 +79,8 @@ pub async fn download(
         let _ = channel.exec.input().send(format!("{from}\n")).await;
     }
     let mut options = OpenOptions::new();
-    if here.is_some() {
-        // The file to replace may be private.
-        options.mode(0o600);
-    }
+    // The file to replace may be private. A new one is no more readable than on the host.
+    options.mode(if here.is_some() { 0o600 } else { offer.mode | 0o600 });
     let mut file = options
         .create(true)
         .write(true)
@@ -166,6 +165,8 @@ struct Offer {
     whole: Option<String>,
     /// The hash of as many blocks as we have.
     beginning: Option<String>,
+    /// Its permissions.
+    mode: u32,
 }
 
 impl Offer {
@@ -174,6 +175,7 @@ impl Offer {
         size: 0,
         whole: None,
         beginning: None,
+        mode: 0o644,
     };
 
     fn parse(words: &str) -> Option<Self> {
@@ -190,10 +192,12 @@ impl Offer {
                 }
             })
         };
+        let (whole, beginning) = (hash(), hash());
         Some(Self {
             size,
-            whole: hash(),
-            beginning: hash(),
+            whole,
+            beginning,
+            mode: super::compare::mode(words.next()?)? & 0o777,
         })
     }
 

@@ -204,6 +204,7 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
     };
     let mut left_out = LeftOut::default();
     let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut modes: Vec<(PathBuf, u32)> = Vec::new();
     directory(place, Path::new(""))?;
     // The archive may consist of up to three archives in a row.
     let mut archive = Archive::new(reader);
@@ -223,11 +224,17 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
             left_out.note(&name, "its name is not valid here");
             continue;
         };
+        if kind == EntryType::Directory {
+            // Its owner, who unpacks it, may write to it.
+            let mode = entry.header().mode().unwrap_or(0o755) & 0o777 | 0o700;
+            directory(place, &path)?;
+            modes.push((path, mode));
+            continue;
+        }
         if path.as_os_str().is_empty() {
             continue;
         }
         match kind {
-            EntryType::Directory => directory(place, &path)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 fetched.files += 1;
                 fetched.bytes += entry.size();
@@ -280,6 +287,14 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
         let whole = place.join(&path);
         let _ = fs::remove_file(&whole);
         std::os::unix::fs::symlink(&to, &whole).map_err(|error| named(&whole, &error))?;
+    }
+    for (path, mode) in modes {
+        let whole = place.join(&path);
+        // A later entry may have replaced it.
+        if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_dir()) {
+            fs::set_permissions(&whole, fs::Permissions::from_mode(mode))
+                .map_err(|error| named(&whole, &error))?;
+        }
     }
     fetched.left_out = left_out.told();
     Ok(fetched)
@@ -424,7 +439,13 @@ fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
     }
     let mut unread = vec![PathBuf::new()];
     while let Some(path) = unread.pop() {
+        let whole = target.join(&path);
+        let is_new = fs::symlink_metadata(&whole).is_err();
         directory(target, &path)?;
+        if is_new {
+            let mode = fs::metadata(partial.join(&path))?.permissions();
+            fs::set_permissions(&whole, mode).map_err(|error| named(&whole, &error))?;
+        }
         for entry in fs::read_dir(partial.join(&path))? {
             let entry = entry?;
             let path = path.join(entry.file_name());

@@ -556,6 +556,7 @@ fn conflict(node: &Node, there: &Found) -> Result<(), &'static str> {
         (Node::Directory { .. }, b'l') => Err("is a link on the host, but a directory here"),
         (Node::Directory { .. }, _) => Err("is not a directory on the host, but one here"),
         (_, b'd') => Err("is a directory on the host, but not here"),
+        (_, b'b' | b'c' | b'p' | b's') => Err("is a device, a pipe or a socket on the host"),
         _ => Ok(()),
     }
 }

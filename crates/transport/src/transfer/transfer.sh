@@ -21,6 +21,9 @@ else S=
 fi
 # The hash of one large stream: openssl uses the processor's instructions for it, and sha256sum often does not.
 sum() { beat; if command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r); else set -- $([ -z "$S" ] || $S); fi; calm; echo "${1:--}"; }
+#: upload unpack
+# The reason that a tool gave: what follows the last colon of its first line with one.
+why() { printf '%s\n' "$1" | { while IFS= read -r L; do case $L in *': '*) printf '%s\n' "${L##*: }"; exit;; esac; done; echo 'no reason given'; }; }
 #: upload unpack survey
 # Whether $1 is ours and nobody else can write to it: $2 is the beginning of its mode. Sets Z to its size and J to its
 # links.
@@ -62,13 +65,14 @@ case $D in -*) D=./$D;; esac
 [ -d "$D" ] && D=${D%/}/$NAME
 parent "$D"
 [ ! -d "$D" ] || fail "$D is a directory"
+[ ! -e "$D" ] || [ -f "$D" ] || fail "$D is a device, a pipe or a socket, and is not replaced"
 X=$D.reveille-$N
 R=
 B=0
 if [ "$ID" != - ]; then
 R=$D.reveille-$ID
 H=-
-if [ -f "$D" ]; then
+if [ -f "$D" ] && [ ! -h "$D" ]; then
 set -- $(ls -lnL "$D")
 [ "$5" != "$SIZE" ] || H=$(sum <"$D")
 fi
@@ -90,10 +94,10 @@ C=0
 F=$D
 if [ "$B" != have ]; then
 C=1
-[ "$X" = "$R" ] && [ -e "$X" ] || (umask 077; set -C; : >"$X") 2>/dev/null || fail "can't write $X (no space or no permission)"
+[ "$X" = "$R" ] && [ -e "$X" ] || E=$( (umask 077; set -C; : >"$X") 2>&1) || fail "can't write $X: $(why "$E")"
 T=$X
 chmod 600 "$T"
-dd bs=65536 seek="$B" conv=notrunc of="$T" 2>/dev/null || fail "can't write $T (no space or no permission)"
+E=$(dd bs=65536 seek="$B" conv=notrunc of="$T" 2>&1) || fail "can't write $T: $(why "$E")"
 set -- $(ls -ln "$T")
 if [ "$5" != "$SIZE" ]; then
 [ "$T" = "$R" ] && [ "$5" -gt 1048576 ] && T=
@@ -101,7 +105,7 @@ fail "only $5 of $SIZE bytes arrived"
 fi
 F=$T
 beat
-if cmp -s "$T" "$D"; then
+if [ ! -h "$D" ] && cmp -s "$T" "$D"; then
 C=0
 F=$D
 rm -f "$T"
@@ -114,12 +118,12 @@ else
 O=
 [ "$OWNER" = - ] || O=$OWNER
 [ "$GROUP" = - ] || O=$O:$GROUP
-[ -z "$O" ] || chown "$O" "$F" 2>/dev/null || fail "can't give $F to $O"
+[ -z "$O" ] || E=$(chown "$O" "$F" 2>&1) || fail "can't give $F to $O: $(why "$E")"
 [ $C = 0 ] || [ "$MODE" != - ] || MODE=644
 fi
-[ "$MODE" = - ] || chmod "$MODE" "$F" 2>/dev/null || fail "can't set mode $MODE on $F"
+[ "$MODE" = - ] || E=$(chmod "$MODE" "$F" 2>&1) || fail "can't set mode $MODE on $F: $(why "$E")"
 if [ $C = 1 ]; then
-mv -f "$T" "$D" 2>/dev/null || fail "can't replace $D"
+E=$(mv -f "$T" "$D" 2>&1) || fail "can't replace $D: $(why "$E")"
 else
 meta
 [ "$M" = "$W" ] || C=1
@@ -139,6 +143,7 @@ fi
 [ -f "$D" ] || fail "$D is not a file"
 [ -r "$D" ] || fail "$D can't be read"
 set -- $(ls -lnL "$D")
+M=$1
 Z=$5
 H=-
 I=-
@@ -153,7 +158,7 @@ fi
 if [ "$K" -gt 0 ] && [ $((K * 65536)) -le "$Z" ]; then
 I=$(dd if="$D" bs=65536 count="$K" 2>/dev/null | sum)
 fi
-say size "$Z" "$H" "$I"
+say size "$Z" "$H" "$I" "$M"
 B=0
 if [ "$H$I" != -- ]; then
 IFS= read -r B || exit 0
@@ -197,7 +202,7 @@ command -v tar >/dev/null 2>&1 || fail "the host has no tar, which copies of dir
 parent "$D"
 X=$(beside "$D")
 A=$X-$ID
-mkdir -m 700 "$A" 2>/dev/null || ours "$A" 'drwx------' || { A=$X-$N; mkdir -m 700 "$A" 2>/dev/null; } || fail "can't make $A (no space or no permission)"
+mkdir -m 700 "$A" 2>/dev/null || ours "$A" 'drwx------' || { A=$X-$N; E=$(mkdir -m 700 "$A" 2>&1); } || fail "can't make $A: $(why "$E")"
 look "$A"
 say hello "${K:--}" "$A"
 E=$(tar -xpof - -C "$A" 2>&1 >/dev/null) || fail "can't unpack at $A: $E"
@@ -240,10 +245,16 @@ case $D in */*) P=${D%/*};; *) P=.;; esac
 if [ -d "${P:-/}" ]; then say absent; else say nowhere; fi
 exit 0
 fi
+if [ -h "$D" ] && [ ! -e "$D" ]; then
+say dangling
+exit 0
+fi
 [ ! -d "$D" ] || fail "$D is a directory"
+[ ! -e "$D" ] || [ -f "$D" ] || fail "$D is a device, a pipe or a socket, and is not replaced"
 [ -r "$D" ] || fail "$D can't be read"
 set -- $(ls -lL "$D")
 M="$1 $3 $4"
+[ ! -h "$D" ] || M=l${M#?}
 set -- $(ls -lnL "$D")
 M="$M $3 $4"
 Z=$5

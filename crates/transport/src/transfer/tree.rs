@@ -124,23 +124,28 @@ impl Tree {
     /// Writes the entries with these numbers as an archive; files get `mode`, if set.
     pub(crate) fn pack(&self, wanted: &[usize], mode: Option<u32>, sink: impl Write) -> io::Result<()> {
         let mut archive = Builder::new(sink);
+        let modified = |entry: &Entry| {
+            std::fs::symlink_metadata(self.local(entry)).map_or(0, |metadata| metadata.mtime())
+        };
         for entry in wanted.iter().map(|index| &self.entries[*index]) {
             let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
-            let header = |kind, mode, size| {
+            let header = |kind, mode, size, modified: i64| {
                 let mut header = Header::new_gnu();
                 header.set_entry_type(kind);
                 header.set_mode(mode);
                 header.set_size(size);
+                header.set_mtime(u64::try_from(modified).unwrap_or(0));
                 header
             };
             match &entry.node {
                 Node::Directory { mode } => {
-                    let mut header = header(EntryType::Directory, *mode, 0);
+                    let mut header = header(EntryType::Directory, *mode, 0, modified(entry));
                     archive.append_data(&mut header, path, io::empty())?;
                 }
                 Node::Link { target } => {
                     let target = Path::new(std::ffi::OsStr::from_bytes(target));
-                    archive.append_link(&mut header(EntryType::Symlink, 0o777, 0), path, target)?;
+                    let mut header = header(EntryType::Symlink, 0o777, 0, modified(entry));
+                    archive.append_link(&mut header, path, target)?;
                 }
                 Node::File { mode: own, size, .. } => {
                     let local = self.local(entry);
@@ -150,8 +155,8 @@ impl Tree {
                     if metadata.len() != *size {
                         return Err(named(io::Error::other("it has changed since the copy began")));
                     }
-                    let mut header = header(EntryType::Regular, mode.unwrap_or(*own), *size);
-                    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
+                    let mode = mode.unwrap_or(*own);
+                    let mut header = header(EntryType::Regular, mode, *size, metadata.mtime());
                     let exactly = Exactly {
                         source: file.take(*size),
                         left: *size,

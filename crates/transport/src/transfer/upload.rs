@@ -1,6 +1,7 @@
 //! Uploads a file.
 
 use std::io::SeekFrom;
+use std::pin::pin;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -83,11 +84,24 @@ async fn file(
         let _ = input.send(format!("{answer}\n")).await;
         from
     };
-    if let Some(block) = from {
-        send(&input, whole, block * BLOCK).await?;
-    }
-    let _ = input.end().await;
-    match channel.words(session).await? {
+    let sending = async {
+        if let Some(block) = from {
+            send(&input, whole, block * BLOCK).await?;
+        }
+        let _ = input.end().await;
+        Ok::<(), TransferError>(())
+    };
+    // A host without space gives up in the middle, and reads no more.
+    let (mut sending, mut answering) = (pin!(sending), pin!(channel.words(session)));
+    let answer = tokio::select! {
+        biased;
+        words = &mut answering => words,
+        sent = &mut sending => {
+            sent?;
+            answering.await
+        }
+    };
+    match answer? {
         words if words == "end 0" => Ok(false),
         words if words == "end 1" => Ok(true),
         words => Err(TransferError::said(&words)),

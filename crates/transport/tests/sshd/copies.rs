@@ -1,12 +1,12 @@
 //! Files and directories in both directions.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reveille_testbed::Testbed;
-use reveille_transport::transfer::{Destination, Original, TransferError, download, upload};
+use reveille_transport::transfer::{Destination, Original, TransferError, compare, download, upload};
 
 use crate::{run, session};
 
@@ -40,6 +40,8 @@ fn state(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
             } else if metadata.is_dir() {
                 unread.push(path.clone());
                 Vec::new()
+            } else if metadata.file_type().is_fifo() {
+                b"a pipe".to_vec()
             } else {
                 fs::read(&path).unwrap()
             };
@@ -122,6 +124,22 @@ async fn files_there_and_back() {
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "there is no file /nowhere/x");
+        // As root, it could be replaced.
+        let pipe = there.join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let kept = format!(
+            "{} is a device, a pipe or a socket, and is not replaced",
+            pipe.display()
+        );
+        let error = sent(&to(&pipe)).await.unwrap_err();
+        assert_eq!(error.to_string(), kept);
+        let error = download(&session, None, &destination.path, &pipe, 1 << 30)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(&kept), "{error}");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        fs::remove_file(&pipe).unwrap();
         assert_eq!(left_over(&there), 0);
         assert_eq!(left_over(here.path()), 0);
     }
@@ -304,13 +322,10 @@ async fn directories(testbed: &Testbed) {
     fs::write(copy.join("run.sh"), "changed").unwrap();
     let fetched = download(&session, None, &path, &back, 1 << 30).await.unwrap();
     assert_eq!((fetched.files, fetched.had), (1, 6), "{fetched:?}");
-    let contents = |root: &Path| {
-        let found = state(root).into_iter();
-        found
-            .map(|(name, _, content)| (name, content))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(contents(&back), contents(&copy));
+    assert_eq!(state(&back), state(&copy));
+    let modified = |path: &Path| fs::symlink_metadata(path).unwrap().mtime();
+    // BusyBox does not date links.
+    assert_eq!(modified(&copy.join("empty")), modified(&here.join("empty")));
     assert_eq!(left_over(&testbed.path().join("back")), 0);
 }
 
@@ -331,11 +346,20 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
         ),
         ("etc", "file", "etc is not a directory on the host, but one here"),
         ("etc", "link", "etc is a link on the host, but a directory here"),
+        (
+            "run.sh",
+            "pipe",
+            "run.sh is a device, a pipe or a socket on the host",
+        ),
     ] {
         let path = there.join(name);
         match make {
             "directory" => fs::create_dir(&path).unwrap(),
             "file" => fs::write(&path, "").unwrap(),
+            "pipe" => {
+                let made = Command::new("mkfifo").arg(&path).status();
+                assert!(made.unwrap().success());
+            }
             _ => symlink("/tmp", &path).unwrap(),
         }
         let before = state(&there);
@@ -518,6 +542,79 @@ async fn a_fetched_file_keeps_the_mode_of_the_file_that_it_replaces() {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
+}
+
+#[tokio::test]
+async fn a_fetched_file_is_no_more_readable_than_on_the_host() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let there = testbed.path().join("there");
+    fs::write(&there, "secret").unwrap();
+    for mode in [0o600, 0o700, 0o640] {
+        fs::set_permissions(&there, fs::Permissions::from_mode(mode)).unwrap();
+        let back = testbed.path().join(format!("back-{mode:o}"));
+        download(&session, None, &there.display().to_string(), &back, 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!(fs::metadata(&back).unwrap().mode() & 0o777, mode);
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_replaced_by_the_file_whatever_it_leads_to() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let (other, link) = (testbed.path().join("other"), testbed.path().join("link"));
+    for content in [content(), b"few".to_vec()] {
+        let source = testbed.path().join("source");
+        fs::write(&source, &content).unwrap();
+        let original = Original::at(&source).unwrap();
+        for there in [Some(content.clone()), Some(b"different".to_vec()), None] {
+            match &there {
+                Some(bytes) => fs::write(&other, bytes).unwrap(),
+                None => fs::remove_file(&other).unwrap(),
+            }
+            let _ = fs::remove_file(&link);
+            symlink(&other, &link).unwrap();
+            let found = compare(&session, None, &original, &to(&link)).await.unwrap();
+            assert!(found.changes[0].contains("link"), "{:?}", found.changes);
+            let sent = upload(&session, None, &original, &to(&link)).await.unwrap();
+            assert!(sent.changed);
+            assert!(fs::symlink_metadata(&link).unwrap().is_file());
+            assert!(fs::read(&link).unwrap() == content);
+            assert_eq!(fs::read(&other).ok(), there);
+            let sent = upload(&session, None, &original, &to(&link)).await.unwrap();
+            assert!(!sent.changed);
+        }
+    }
+}
+
+/// Needs the right to mount a small filesystem.
+#[tokio::test]
+async fn a_full_disk_on_the_host_is_reported_at_once() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let small = testbed.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "reveille-test"])
+        .arg(&small)
+        .status();
+    assert!(
+        mounted.unwrap().success(),
+        "this test mounts a tmpfs and needs root"
+    );
+    // More than the connection holds, so that the host stops reading in the middle.
+    let source = testbed.path().join("source");
+    fs::write(&source, vec![b'x'; 24 << 20]).unwrap();
+    let original = Original::at(&source).unwrap();
+    let sent = upload(&session, None, &original, &to(&small.join("file"))).await;
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    let error = sent.unwrap_err();
+    assert!(
+        error.to_string().ends_with(": No space left on device"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
