@@ -156,6 +156,54 @@ impl fmt::Display for RunOutcome {
 }
 
 impl Inventory {
+    /// Checks a pattern without an inventory: whether it is well-formed, and can match a host at all.
+    ///
+    /// ```
+    /// use reveille_inventory::Inventory;
+    ///
+    /// assert!(Inventory::check_pattern("web:&new:!web07").is_ok());
+    /// assert!(Inventory::check_pattern("web:!web").is_err());
+    /// ```
+    pub fn check_pattern(pattern: &str) -> Result<(), InventoryError> {
+        let line = Line {
+            file: "pattern",
+            number: 1,
+            text: pattern,
+            hidden: false,
+        };
+        let wrong = |fault: Fault| Err(InventoryError::Pattern(line.error(fault)));
+        if is_blank(pattern) {
+            return wrong(empty());
+        }
+        let terms = terms(pattern, &|_| false);
+        for Term { text, offset, .. } in &terms {
+            if text.is_empty() {
+                return wrong(unnamed(*offset));
+            }
+            if let Some(expression) = text.strip_prefix('~') {
+                if let Err(fault) = regex(expression, *offset) {
+                    return wrong(fault);
+                }
+            } else if text.matches('[').count() != text.matches(']').count() {
+                return wrong(Fault::new(
+                    *offset,
+                    format!("a bracket in `{text}` is not closed"),
+                ));
+            }
+        }
+        let of = |operation| terms.iter().filter(move |term| term.operation == operation);
+        for removed in of(Operation::Remove) {
+            let is_all = ["all", "*"].contains(&removed.text);
+            let is_only =
+                of(Operation::Add).count() > 0 && of(Operation::Add).all(|added| added.text == removed.text);
+            if is_all || is_only {
+                let message = format!("`!{}` leaves no host that the pattern could match", removed.text);
+                return wrong(Fault::new(removed.offset, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The hosts that the patterns match together, in inventory order; all hosts if there is no pattern.
     ///
     /// `resolver` is called once for each term that names hosts of an earlier run, `@last:failed` or `@RUN:CLASS`;
@@ -192,9 +240,8 @@ impl Inventory {
                 hidden: false,
             };
             // An unset variable in `-l "$TARGET"` must not select all hosts.
-            if pattern.chars().all(|c| c.is_whitespace() || c == ',' || c == ':') {
-                let fault = Fault::new(0, "the pattern is empty").hint("write `all` for all hosts");
-                return Err(InventoryError::Pattern(line.error(fault)));
+            if is_blank(pattern) {
+                return Err(InventoryError::Pattern(line.error(empty())));
             }
             selection.evaluate(&line, 0, &mut chosen)?;
         }
@@ -206,6 +253,29 @@ impl Inventory {
         }
         Ok(hosts)
     }
+}
+
+fn is_blank(pattern: &str) -> bool {
+    pattern.chars().all(|c| c.is_whitespace() || c == ',' || c == ':')
+}
+
+fn empty() -> Fault {
+    Fault::new(0, "the pattern is empty").hint("write `all` for all hosts")
+}
+
+fn unnamed(offset: usize) -> Fault {
+    Fault::new(offset, "expected a host, a group or a glob")
+}
+
+/// Like Python's `re.match`: anchored at the start only.
+fn regex(expression: &str, offset: usize) -> Result<Regex, Fault> {
+    Regex::new(&format!("^(?:{expression})")).map_err(|_| {
+        let reason = Regex::new(expression).map_or_else(|error| brief(&error), |_| "unbalanced".into());
+        Fault::new(
+            offset,
+            format!("`{expression}` is not a regular expression: {reason}"),
+        )
+    })
 }
 
 /// The hosts that the terms so far match; the operations are applied at the end.
@@ -272,21 +342,13 @@ impl Selection<'_> {
         let error = |fault: Fault| InventoryError::Pattern(line.error(fault));
         let Term { text, offset, .. } = *term;
         if text.is_empty() {
-            return Err(error(Fault::new(offset, "expected a host, a group or a glob")));
+            return Err(error(unnamed(offset)));
         }
         if let Some(reference) = text.strip_prefix('@') {
             return self.reference(reference, term, line, depth, matched);
         }
         if let Some(expression) = text.strip_prefix('~') {
-            // Like Python's `re.match`: anchored at the start only.
-            let regex = Regex::new(&format!("^(?:{expression})")).map_err(|_| {
-                let reason =
-                    Regex::new(expression).map_or_else(|error| brief(&error), |_| "unbalanced".into());
-                error(Fault::new(
-                    offset,
-                    format!("`{expression}` is not a regular expression: {reason}"),
-                ))
-            })?;
+            let regex = regex(expression, offset).map_err(error)?;
             return self
                 .matching(|name| regex.is_match(name), matched)
                 .then_some(())

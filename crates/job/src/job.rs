@@ -21,6 +21,8 @@ pub struct Job {
     pub name: String,
     /// The pattern of its hosts; none if the job sets no pattern.
     pub hosts: Option<String>,
+    /// Where that pattern begins in the file, in bytes.
+    pub(crate) hosts_at: usize,
     /// The sizes of the batches, the last one repeated; empty for all hosts at once.
     pub serial: Vec<Amount>,
     /// How many failures stop the run.
@@ -137,6 +139,7 @@ impl Job {
         Self {
             name: step.name.clone(),
             hosts: None,
+            hosts_at: 0,
             serial: Vec::new(),
             max_fail: MaxFail::default(),
             order: Order::default(),
@@ -231,6 +234,11 @@ impl Job {
     /// Whether the name has a value only while the job runs.
     pub(crate) fn comes_later(&self, name: &str) -> bool {
         self.registers.contains_key(name) || FACTS.contains(&name)
+    }
+
+    /// A mistake in the pattern of the job's hosts, `offset` bytes after its beginning.
+    pub fn mistake_in_hosts(&self, offset: usize, message: String) -> SourceError {
+        self.mistake(self.hosts_at + offset, message)
     }
 
     /// A mistake at a byte of the job file.

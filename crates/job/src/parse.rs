@@ -128,6 +128,10 @@ impl Context<'_> {
         let fields = self.reader.fields_or_hints(root, "a job", JOB, OF_PLAYS)?;
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));
+        let hosts_at = fields.get("hosts").map_or(0, |node| {
+            let is_quoted = self.reader.raw(node).starts_with(['"', '\'']);
+            node.place.bytes.start + usize::from(is_quoted)
+        });
         let defaults = Defaults {
             becomes: fields.get("become").and_then(|node| self.reader.truth(node)),
             become_user: fields.get("become_user").and_then(|node| self.template(node)),
@@ -221,6 +225,7 @@ impl Context<'_> {
         complete.then(|| Job {
             name: name.unwrap_or_else(|| default_name(self.reader.file)),
             hosts,
+            hosts_at,
             serial,
             max_fail,
             order: order.unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! The command that runs a job again on the hosts that failed, with the files as they are now.
 
+use std::path::Path;
+
 use reveille_account::{Account, RunId};
 use reveille_fleet::Typed;
 use reveille_transport::sh_quote;
@@ -24,15 +26,24 @@ pub(crate) fn command(typed: &Typed, run: RunId, account: &Account) -> String {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.insert(end, limit);
     let command = words.join(" ");
-    let is_here = std::env::current_dir().is_ok_and(|directory| directory == typed.directory);
-    if is_here {
-        command
-    } else {
+    if depends_on_directory(typed) {
         format!(
             "cd {} && {command}",
             quoted(&typed.directory.display().to_string())
         )
+    } else {
+        command
     }
+}
+
+/// Whether the command means something else in another directory: a word is a path below it, or it has a configuration. The
+/// line may be pasted elsewhere, so that the present directory does not matter.
+fn depends_on_directory(typed: &Typed) -> bool {
+    let is_below = |word: &str| {
+        let path = word.rsplit(['=', '@']).next().unwrap_or(word);
+        !path.is_empty() && Path::new(path).is_relative() && typed.directory.join(path).exists()
+    };
+    typed.directory.join("reveille.toml").exists() || typed.words.iter().any(|word| is_below(word))
 }
 
 /// The words without the limits among them, which the new one replaces.
@@ -98,6 +109,34 @@ mod tests {
         };
         let run = RunId::new(1_795_256_102_000, [0x4f; 10]);
         command(&typed, run, &account).replace(&run.to_string(), "RUN")
+    }
+
+    #[test]
+    fn the_directory_is_named_if_the_command_depends_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("job.yaml"), "").unwrap();
+        let again = |words: &[&str]| {
+            let typed = Typed {
+                directory: directory.path().to_owned(),
+                words: words.iter().map(|word| (*word).to_owned()).collect(),
+            };
+            let account = Account {
+                failed: 1,
+                ..Account::default()
+            };
+            command(&typed, RunId::new(0, [0; 10]), &account)
+        };
+        let to = format!(
+            "cd {} && reveille run ",
+            quoted(&directory.path().display().to_string())
+        );
+        assert!(again(&["run", "job.yaml"]).starts_with(&to));
+        assert!(again(&["run", "/x", "-e", "@job.yaml"]).starts_with(&to));
+        assert!(again(&["run", "/x", "--inventory=job.yaml"]).starts_with(&to));
+        let whole = directory.path().join("job.yaml").display().to_string();
+        assert!(again(&["run", &whole, "-w", "a,b"]).starts_with("reveille run "));
+        std::fs::write(directory.path().join("reveille.toml"), "").unwrap();
+        assert!(again(&["run", &whole]).starts_with(&to));
     }
 
     #[test]

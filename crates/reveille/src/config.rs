@@ -58,7 +58,8 @@ const NOT_KEYS: &[&str] = &[
 
 /// Options that mean something else in a command than elsewhere: only the command line and the command's own table set
 /// them.
-const OF_THEIR_COMMAND: &[(&str, &str)] = &[("drill", "hosts"), ("drill", "inventory")];
+const OF_THEIR_COMMAND: &[(&str, &str)] =
+    &[("drill", "hosts"), ("drill", "inventory"), ("lint", "inventory")];
 
 /// A path below the home directory, which a shell would have put into an argument.
 fn at_home(below: &str) -> Option<OsStr> {

@@ -21,18 +21,21 @@ pub fn sh_quote(text: &str) -> String {
 /// assert_eq!(sh_path("a ~"), "'a ~'");
 /// ```
 pub fn sh_path(path: &str) -> String {
-    let (first, rest) = path
-        .split_once('/')
-        .map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let is_home = first.strip_prefix('~').is_some_and(|user| {
-        user.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-    });
-    match rest {
-        _ if !is_home => sh_quote(path),
+    let Some(home) = home(path) else {
+        return sh_quote(path);
+    };
+    match path[home.len()..].strip_prefix('/') {
         None | Some("") => path.to_owned(),
-        Some(rest) => format!("{first}/{}", sh_quote(rest)),
+        Some(rest) => format!("{home}/{}", sh_quote(rest)),
     }
+}
+
+/// The `~` or `~USER` at a path's beginning, which means the same in a shell without quotes.
+pub(crate) fn home(path: &str) -> Option<&str> {
+    let first = path.split('/').next()?;
+    let user = first.strip_prefix('~')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    user.bytes().all(is_name).then_some(first)
 }
 
 /// Like [`sh_quote`], for a file name that may not be UTF-8.

@@ -73,6 +73,7 @@ Examples:
 pub(super) const LINT: &str = "\
 Examples:
   reveille lint deploy.yaml
+  reveille lint deploy.yaml -i hosts.ini
   reveille lint hosts.ini";
 
 pub(super) const SHOW: &str = "\

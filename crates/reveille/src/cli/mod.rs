@@ -438,6 +438,9 @@ pub(crate) struct HostsArgs {
 pub(crate) struct LintArgs {
     /// Job file (.yaml, .yml) or inventory
     pub(crate) file: PathBuf,
+    /// Inventory with which to check the hosts of the job
+    #[arg(short, long, value_name = "INV")]
+    pub(crate) inventory: Vec<String>,
     /// Vault password: a file, or a program that prints it [default: $ANSIBLE_VAULT_PASSWORD_FILE]
     #[arg(long, value_name = "[ID@]FILE")]
     pub(crate) vault_password_file: Vec<String>,

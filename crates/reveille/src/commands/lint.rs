@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
-use reveille_account::Exit;
+use reveille_account::{Exit, SourceError};
+use reveille_inventory::{Inventory, InventoryError, no_runs};
+use reveille_job::Job;
 use reveille_text::counted;
 use reveille_way::InventorySources;
 
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
     if is_job && !is_inventory(&args.file) {
         let job = read_job(&args.file, BTreeMap::new())?;
+        check_hosts(&job, args)?;
         let missing = job.missing_files();
         if !missing.is_empty() {
             return Err(Failure::usage(format!(
@@ -39,6 +42,11 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
             counted(job.steps.len(), "step")
         ))?;
         return Ok(Exit::Success);
+    }
+    if !args.inventory.is_empty() {
+        return Err(Failure::usage(format!(
+            "-i has no effect: {shown} is an inventory itself"
+        )));
     }
     // A name that is not a file would be read as a list of hosts.
     if let Err(error) = std::fs::metadata(&args.file) {
@@ -70,6 +78,39 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         printer.failure(&Failure::from(mistake));
     }
     Ok(Exit::Usage)
+}
+
+/// Checks the pattern of the job's hosts, with an inventory if there is one.
+fn check_hosts(job: &Job, args: &LintArgs) -> Result<(), Failure> {
+    let Some(hosts) = &job.hosts else {
+        return Ok(());
+    };
+    let found = if args.inventory.is_empty() {
+        Inventory::check_pattern(hosts)
+    } else {
+        let sources = InventorySources::new(&args.inventory, &[], &args.vault_password_file)?;
+        let inventory = sources.read()?.inventory;
+        Inventory::check_pattern(hosts).and_then(|()| {
+            // The hosts of earlier runs are known when the job runs.
+            if hosts.contains('@') {
+                return Ok(());
+            }
+            inventory.select(&[hosts], &no_runs).map(|_| ())
+        })
+    };
+    let mistake = match found {
+        Ok(()) => return Ok(()),
+        Err(InventoryError::Pattern(mistake)) if mistake.file == "pattern" => {
+            let before = hosts.chars().take(mistake.column.saturating_sub(1));
+            let offset = before.map(char::len_utf8).sum();
+            SourceError {
+                hint: mistake.hint,
+                ..job.mistake_in_hosts(offset, mistake.message)
+            }
+        }
+        Err(other) => job.mistake_in_hosts(0, other.to_string()),
+    };
+    Err(Failure::Mistakes(vec![mistake]))
 }
 
 /// Whether a YAML file is an inventory: a job has `steps`, groups have `hosts` and `children`.

@@ -62,6 +62,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         printer: *printer,
         on_stdout: true,
         typed: end::typed(&summary),
+        folds: false,
     };
     printer.text(&screen.words(&ledger)?)?;
     Ok(Exit::Success)

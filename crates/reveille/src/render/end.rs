@@ -14,7 +14,7 @@ use crate::cli::{Format, Report};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::result::Screen;
-use crate::render::{artifacts, fold, notify, view};
+use crate::render::{artifacts, fold, github, notify, view};
 use crate::state;
 use crate::usage::{self, Usage};
 
@@ -60,6 +60,10 @@ impl Ended<'_> {
         let written = write_files(self.ledger, &summary, options, report);
         // If standard output can't be written, the other reports are made nevertheless.
         let said = self.say(&summary, usage, allowed, written.is_ok(), extra, report, printer);
+        if github::is_here() {
+            let name = RunRecipe::restore(&summary.record)?.name();
+            github::summarise(&summary, &name, printer)?;
+        }
         if let Some(command) = &report.notify {
             notify::tell(command, &json(&summary, extra)?, printer);
         }
@@ -101,11 +105,15 @@ impl Ended<'_> {
                 printer: *printer,
                 on_stdout: false,
                 typed: typed(summary),
+                folds: github::is_here(),
             };
             let words = screen.words(self.ledger)?;
             // Below the lines that stayed.
             printer.say("");
             printer.note(&words);
+            if github::is_here() {
+                github::annotate(summary, printer)?;
+            }
         }
         if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
             printer.note(&format!("\n{}", extra.words));

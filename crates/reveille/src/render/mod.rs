@@ -6,6 +6,7 @@ pub(crate) mod destination;
 pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod fold;
+mod github;
 pub(crate) mod groups;
 pub(crate) mod live;
 pub(crate) mod notify;

@@ -15,7 +15,7 @@ use crate::again;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::groups::{Group, groups};
-use crate::render::{fold, terminal};
+use crate::render::{fold, github, terminal};
 use crate::usage::Usage;
 
 /// Groups shown without `-v`.
@@ -45,6 +45,8 @@ pub(crate) struct Screen<'a> {
     pub(crate) on_stdout: bool,
     /// How the run was typed.
     pub(crate) typed: Option<Typed>,
+    /// The details of groups are folded, as GitHub's CI does it.
+    pub(crate) folds: bool,
 }
 
 impl Screen<'_> {
@@ -58,7 +60,9 @@ impl Screen<'_> {
         let mut words = self.headline();
         words.push_str("\n\n");
         for group in groups.iter().take(shown) {
-            self.write_group(&mut words, group, ledger)?;
+            let mut lines = String::new();
+            self.write_group(&mut lines, group, ledger)?;
+            words += &if self.folds { github::folded(&lines) } else { lines };
         }
         if groups.len() > shown {
             let rest: usize = groups[shown..].iter().map(|group| group.hosts.len()).sum();

@@ -315,6 +315,53 @@ fn files_are_copied_and_fetched() {
 }
 
 #[test]
+fn a_tilde_on_hosts_is_the_home_directory_there() {
+    let reveille = Reveille::new();
+    reveille.file("c.txt", "second\n");
+    std::fs::create_dir_all(reveille.path().join("tree/in")).unwrap();
+    reveille.file("tree/in/file", "x\n");
+    // HOME of the local transport is the test's directory.
+    let home = reveille.path();
+    std::fs::create_dir(home.join("a b")).unwrap();
+    let run = |arguments: &[&str], code: i32| {
+        let hosts = ["-w", "one,", "--transport", "local"];
+        reveille.run(&[arguments, &hosts].concat()).expect(code)
+    };
+    run(&["copy", "c.txt", "~/a b/new.txt"], 0);
+    assert_eq!(
+        std::fs::read_to_string(home.join("a b/new.txt")).unwrap(),
+        "second\n"
+    );
+    run(&["copy", "c.txt", "~/a b/"], 0);
+    assert!(home.join("a b/c.txt").exists());
+    run(&["copy", "tree", "~/a b/"], 0);
+    assert!(home.join("a b/tree/in/file").exists());
+    run(&["fetch", "~/a b/new.txt", "~/a b/tree", "--to", "here"], 0);
+    assert!(home.join("here/one/new.txt").exists() && home.join("here/one/tree/in/file").exists());
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - upload: {src: c.txt, dest: ~/up}\n  - download: {src: ~/up, to: down}\n",
+    );
+    let checked = run(&["run", &job, "--check"], 0);
+    assert!(
+        checked.stderr.contains("files would change on 1 host"),
+        "{}",
+        checked.stderr
+    );
+    run(&["run", &job], 0);
+    assert_eq!(std::fs::read_to_string(home.join("up")).unwrap(), "second\n");
+    assert!(!home.join("~").exists());
+    let ended = run(&["copy", "c.txt", "~no-such-user/x"], 3);
+    assert!(
+        ended
+            .stderr
+            .contains("~no-such-user is no home directory that the host knows"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn directories_are_copied_and_fetched() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
@@ -631,11 +678,7 @@ fn the_files_of_init_pass_lint_and_its_next_commands_work_as_printed() {
         ended.stderr
     );
     assert_eq!(ended.stdout.lines().count(), 4, "{}", ended.stdout);
-    // The host is this machine.
-    let made = "/var/tmp/reveille-hello.txt";
-    let _ = std::fs::remove_file(made);
     let ran = pasted(&reveille, &ended.stdout).expect(0);
-    std::fs::remove_file(made).unwrap();
     assert!(
         ran.stdout.contains("Hello from this-machine."),
         "{}\n{}",
@@ -758,6 +801,97 @@ fn exec_warns_of_placeholders_that_only_a_template_fills_in() {
     );
     assert_eq!(warnings("echo %host"), 1);
     assert_eq!(warnings("echo %h; date +%h"), 0);
+}
+
+#[test]
+fn lint_checks_the_pattern_of_a_jobs_hosts() {
+    let reveille = Reveille::new();
+    reveille.file("hosts.ini", "[web]\nweb[1:3]\n[db]\ndb1\n");
+    let mut said = String::new();
+    for (hosts, inventory, code) in [
+        ("web:!web", false, 2),
+        ("'web:!all'", false, 2),
+        ("\"~web(\"", false, 2),
+        ("'web[1:2'", false, 2),
+        ("'web:&'", false, 2),
+        ("wbe:&db", false, 0),
+        ("'db:wbe'", true, 2),
+        ("web:&db", true, 2),
+        ("web:!web3", true, 0),
+        ("'@last:failed'", true, 0),
+    ] {
+        let job = format!("name: x\nhosts: {hosts}\nsteps: [{{run: 'true'}}]\n");
+        reveille.file("job.yaml", job);
+        let mut arguments = vec!["lint", "job.yaml"];
+        if inventory {
+            arguments.extend(["-i", "hosts.ini"]);
+        }
+        let ended = reveille.run(&arguments).expect(code);
+        if code == 2 {
+            said += &format!("{}\n", ended.stderr);
+        }
+    }
+    insta::assert_snapshot!(said);
+    // The inventory of the configuration is that of runs; `lint` checks the file alone.
+    reveille.file("reveille.toml", "inventory = \"gone.ini\"\n");
+    reveille.run(&["lint", "job.yaml"]).expect(0);
+    let ended = reveille.run(&["lint", "hosts.ini", "-i", "hosts.ini"]).expect(2);
+    assert!(ended.stderr.contains("-i has no effect"), "{}", ended.stderr);
+}
+
+#[test]
+fn github_gets_folded_groups_annotations_and_a_summary() {
+    let reveille = Reveille::new();
+    let summary = reveille.file("summary.md", "before\n");
+    let run = |more: &[&str], summary: &str, code: i32| {
+        let mut arguments = vec!["exec", "-w", "a,b,c", "--transport", "local"];
+        arguments.extend(more);
+        arguments.extend(["--", "echo '::error::50%, <b>|@me' >&2; exit 7"]);
+        let mut command = reveille.command(&arguments);
+        command
+            .env("CI", "true")
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", summary);
+        Ended::of(&command.output().unwrap()).expect(code)
+    };
+    let ended = run(&[], &summary, 3);
+    let commands: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("::"))
+        .collect();
+    assert_eq!(commands.len(), 3, "{}", ended.stderr);
+    assert!(
+        commands[0].starts_with("::group::3 hosts: command_failed"),
+        "{commands:?}"
+    );
+    assert_eq!(commands[1], "::endgroup::");
+    let title = "::error title=3 hosts%3A command_failed%2C exit status 7::";
+    let message = commands[2].strip_prefix(title).unwrap();
+    assert!(message.contains("50%25, <b>"), "{message}");
+    assert!(
+        !ended.stdout.lines().any(|line| line.starts_with("::")),
+        "{}",
+        ended.stdout
+    );
+    let text = std::fs::read_to_string(&summary).unwrap();
+    assert!(text.starts_with("before\n### "), "{text}");
+    assert!(text.contains("50%, &#60;b&#62;&#124;&#64;me"), "{text}");
+    // Data for programs is not mixed with commands.
+    let ended = run(&["--format", "json"], &summary, 3);
+    assert_eq!(ended.json()["account"]["failed"], 3);
+    assert!(!ended.stderr.contains("::error title"), "{}", ended.stderr);
+    // A summary that can't be written changes nothing.
+    let ended = run(&[], "no/such/directory.md", 3);
+    assert!(
+        ended.stderr.contains("can't write the summary of the CI job"),
+        "{}",
+        ended.stderr
+    );
+    let large = reveille.file("large.md", vec![b'x'; 1 << 20]);
+    let ended = run(&[], &large, 3);
+    assert!(ended.stderr.contains("more than 1 MiB"), "{}", ended.stderr);
+    assert_eq!(std::fs::metadata(large).unwrap().len(), 1 << 20);
 }
 
 #[test]

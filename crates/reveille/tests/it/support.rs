@@ -54,12 +54,14 @@ impl Reveille {
 }
 
 /// The variables that the program reads and that differ from one machine to the next.
-pub(crate) const SURROUNDINGS: [&str; 12] = [
+pub(crate) const SURROUNDINGS: [&str; 14] = [
     "ACCESSIBLE",
     "ANSIBLE_INVENTORY",
     "ANSIBLE_VAULT_PASSWORD_FILE",
     "CI",
     "CLICOLOR_FORCE",
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
     "NO_COLOR",
     "REVEILLE_LOG",
     "SSH_AUTH_SOCK",

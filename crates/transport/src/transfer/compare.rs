@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::original::{Content, Kind, Whole};
 use super::script::Verb;
-use super::{Comparison, Destination, Original, TransferError, is_hash, push};
+use super::{Comparison, Destination, Original, TransferError, home, is_hash, push};
 use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
@@ -36,6 +36,7 @@ pub async fn compare(
     original: &Original,
     destination: &Destination,
 ) -> Result<Comparison, TransferError> {
+    let destination = &*home::whole(session, escalate, destination).await?;
     let whole = match &original.0 {
         Kind::Tree(tree) => return push::compare(session, escalate, tree, destination).await,
         Kind::File(whole) => whole,

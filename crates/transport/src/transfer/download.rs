@@ -8,6 +8,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
+use super::home::whole_path;
 use super::original::BLOCK;
 use super::place::{place, replaceable};
 use super::pull::{Fetched, pull};
@@ -32,6 +33,7 @@ pub async fn download(
     limit: u64,
 ) -> Result<Fetched, TransferError> {
     replaceable(target)?;
+    let path = &*whole_path(session, escalate, path).await?;
     let partial = partial(target);
     let named = |error: io::Error| io::Error::other(format!("can't write {}: {error}", partial.display()));
     if let Some(directory) = target.parent() {

@@ -25,9 +25,11 @@ pub(crate) enum Verb {
     Steps,
     /// Tell what an upload would replace.
     Compare,
+    /// Tell a user's home directory.
+    Home,
 }
 
-const VERBS: [(Verb, &str); 8] = [
+const VERBS: [(Verb, &str); 9] = [
     (Verb::Upload, "upload"),
     (Verb::Download, "download"),
     (Verb::Survey, "survey"),
@@ -36,12 +38,13 @@ const VERBS: [(Verb, &str); 8] = [
     (Verb::Pack, "pack"),
     (Verb::Steps, "steps"),
     (Verb::Compare, "compare"),
+    (Verb::Home, "home"),
 ];
 
 impl Verb {
     /// The line to send first.
     pub(crate) fn script(self) -> &'static str {
-        static SCRIPTS: LazyLock<[String; 8]> = LazyLock::new(|| VERBS.map(|(_, word)| folded(SOURCE, word)));
+        static SCRIPTS: LazyLock<[String; 9]> = LazyLock::new(|| VERBS.map(|(_, word)| folded(SOURCE, word)));
         &SCRIPTS[self as usize]
     }
 }

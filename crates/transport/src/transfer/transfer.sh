@@ -1,6 +1,6 @@
 # The remote half of copies, in sections for the verbs on the `#:` lines. Each section is folded into one line, so no
 # line may end in the middle of a `case`. The orders come on standard input, after the script.
-#: upload download survey sums unpack pack steps compare
+#: upload download survey sums unpack pack steps compare home
 umask 022
 IFS=' '
 # Tools must write as expected.
@@ -271,3 +271,9 @@ calm
 fi
 say found $M $Z $H
 [ "$Z" -gt "$MOST" ] || exec cat "$D"
+#: home
+read -r N || exit 0
+IFS= read -r D
+say hello
+eval "H=$D"
+case $H in /*) say home "$H";; *) fail "$D is no home directory that the host knows";; esac

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::original::{BLOCK, Content, Kind, Whole};
 use super::script::Verb;
-use super::{Destination, Original, TransferError, is_hash, push};
+use super::{Destination, Original, TransferError, home, is_hash, push};
 use crate::error::ExecError;
 use crate::escalate::Become;
 use crate::exec::Input;
@@ -41,6 +41,7 @@ pub async fn upload(
     original: &Original,
     destination: &Destination,
 ) -> Result<Sent, TransferError> {
+    let destination = &*home::whole(session, escalate, destination).await?;
     match &original.0 {
         Kind::Tree(tree) => push::push(session, escalate, tree, destination).await,
         Kind::File(whole) => {
