@@ -86,7 +86,16 @@ const ANSWERS: &[(&[&str], &str)] = &[
 const ANSWERS_OF: &[(&[&str], &[&str], &str)] = &[
     (
         &["retry", "resume"],
-        &["-i", "--inventory", "-l", "--limit", "-w", "--hosts", "-e", "--var"],
+        &[
+            "-i",
+            "--inventory",
+            "-l",
+            "--limit",
+            "-w",
+            "--hosts",
+            "-e",
+            "--var",
+        ],
         "the recorded job, inventory and variables are used; to use them as they are now, run the job again on the hosts \
          that failed: reveille run JOB -i INVENTORY -l @RUN:failed",
     ),
