@@ -43,7 +43,7 @@ pub(crate) async fn upload(
     let mut difference = String::new();
     if !preview.is_none() {
         let found = transfer::compare(way.session, escalate, original, destination).await?;
-        difference = diff::words(&destination.path, &found, preview, secret);
+        difference = diff::words(&found, preview, secret);
         if preview.check {
             return Ok((!found.changes.is_empty(), difference));
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reveille_text::harmless;
 use reveille_transport::transfer::{Comparison, SHOWN_BYTES};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
@@ -34,8 +35,9 @@ impl Preview {
 /// How a check's words about a file or directory end that would stay as it is.
 pub const UNCHANGED: &str = " would not change";
 
-/// Says what would change at `path`, with the difference if it is wanted.
-pub(crate) fn words(path: &str, found: &Comparison, preview: Preview, hidden: bool) -> String {
+/// Says what would change, with the difference if it is wanted.
+pub(crate) fn words(found: &Comparison, preview: Preview, hidden: bool) -> String {
+    let path = harmless::line(&found.path);
     let mut words = if !preview.check {
         String::new()
     } else if found.changes.is_empty() {
@@ -44,7 +46,7 @@ pub(crate) fn words(path: &str, found: &Comparison, preview: Preview, hidden: bo
         format!("{path} would change: {}\n", found.changes.join(", "))
     };
     if preview.diff && !found.changes.is_empty() {
-        words += &difference(path, found, hidden);
+        words += &difference(&path, found, hidden);
     }
     words
 }
@@ -104,6 +106,7 @@ mod tests {
 
     fn told(changes: &[&str], before: Option<&[u8]>, after: Option<&[u8]>, hidden: bool) -> String {
         let found = Comparison {
+            path: "/etc/x".to_owned(),
             changes: changes.iter().map(|change| (*change).to_owned()).collect(),
             before: before.map(Bytes::copy_from_slice),
             after: after.map(Bytes::copy_from_slice),
@@ -112,7 +115,7 @@ mod tests {
             check: true,
             diff: true,
         };
-        words("/etc/x", &found, preview, hidden)
+        words(&found, preview, hidden)
     }
 
     #[test]

@@ -415,6 +415,18 @@ impl<'a> Evaluation<'a> {
         if name.is_some_and(|name| FACTS.contains(&name)) {
             return mistake.hint("the host did not report this fact");
         }
+        let root = part.split('.').next().unwrap_or(part);
+        if name.is_none()
+            && self
+                .scope
+                .registered(root)
+                .is_some_and(|value| is_skipped(&value))
+        {
+            return mistake.hint(format!(
+                "the step with `register: {root}` was skipped; write `{part} | default('')`, or add `when: not \
+                 {root}.skipped`"
+            ));
+        }
         SourceError {
             hint: name.and_then(|name| self.suggestion(name)),
             ..mistake
@@ -437,4 +449,8 @@ impl<'a> Evaluation<'a> {
             .chain(scope.vars.keys().map(String::as_str));
         SourceError::nearest(name, known).map(|near| format!("did you mean `{near}`?"))
     }
+}
+
+fn is_skipped(result: &Value) -> bool {
+    result.get_attr("skipped").is_ok_and(|skipped| skipped.is_true())
 }

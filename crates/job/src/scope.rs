@@ -288,17 +288,21 @@ impl Registered {
         ])
     }
 
-    fn fields(&self) -> [(String, Value); 5] {
-        [
-            ("stdout".to_owned(), Value::from(self.stdout.as_str())),
-            ("stderr".to_owned(), Value::from(self.stderr.as_str())),
-            (
-                "exit_status".to_owned(),
-                self.exit_status.map_or_else(|| Value::from(()), Value::from),
-            ),
+    /// A step that was skipped has no output: an empty one would make `rm -rf DIR/{{ x.stdout }}` of nothing.
+    fn fields(&self) -> Vec<(String, Value)> {
+        let mut fields = vec![
             ("changed".to_owned(), Value::from(self.changed)),
             ("skipped".to_owned(), Value::from(self.skipped)),
-        ]
+        ];
+        if !self.skipped {
+            let status = self.exit_status.map_or_else(|| Value::from(()), Value::from);
+            fields.extend([
+                ("stdout".to_owned(), Value::from(self.stdout.as_str())),
+                ("stderr".to_owned(), Value::from(self.stderr.as_str())),
+                ("exit_status".to_owned(), status),
+            ]);
+        }
+        fields
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cli::Cli;
 const ANSWERS: &[(&[&str], &str)] = &[
     (
         &["-f", "--forks", "--fanout", "-p", "--par"],
-        "the number of hosts at once is -c N",
+        "the number of hosts at once is -c N; the port is --port N",
     ),
     (&["-g", "--group"], "choose groups by -l GROUP, with -i INVENTORY"),
     (&["-x", "--exclude"], "exclude hosts by a pattern: -l 'all:!HOST'"),
@@ -98,6 +98,11 @@ const ANSWERS_OF: &[(&[&str], &[&str], &str)] = &[
         ],
         "the recorded job, inventory and variables are used; to use them as they are now, run the job again on the hosts \
          that failed: reveille run JOB -i INVENTORY -l @RUN:failed",
+    ),
+    (
+        &["copy", "fetch"],
+        &["--template"],
+        "paths are used as they are; a job with an `upload` step fills in the values of each host",
     ),
     (
         &["exec", "ping", "copy", "fetch"],

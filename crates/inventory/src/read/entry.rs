@@ -20,7 +20,12 @@ pub(crate) struct Entry<'a> {
 /// Parses an entry and checks the characters of its name.
 pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
     let (user, rest) = match text.rsplit_once('@') {
-        Some(("", _)) => return Err(Fault::new(0, "no user before `@`")),
+        Some(("", group)) => {
+            return Err(Fault::new(
+                0,
+                format!("no user before `@`; choose a group of an inventory by `-l {group}`"),
+            ));
+        }
         Some((user, rest)) => (Some(user), rest),
         None => (None, text),
     };

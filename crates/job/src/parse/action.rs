@@ -39,6 +39,11 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "check_mode",
         "give a step that changes nothing `check: true`: it runs with --check too",
     ),
+    (
+        "args",
+        "write the arguments into `run: COMMAND`; `creates` is `skip_if: {exists: PATH}`",
+    ),
+    ("assert", "write `run: test …` with `check: true`"),
     ("command", "write `run: COMMAND`"),
     ("copy", "use `upload`"),
     ("debug", "write `run: echo TEXT`"),
@@ -49,6 +54,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "failed_when",
         "use `ok_codes`, `expect`, `fatal` or `fail_on_stderr`",
     ),
+    ("fail", "write `run: echo WHY >&2; exit 1`"),
     ("fetch", "use `download`"),
     (
         "file",
@@ -71,6 +77,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "notify",
         "give the step `register: RESULT`, and write a later one with `when: RESULT.changed`",
     ),
+    ("pause", "use `settle: TIME`, or `wait_for`"),
     (
         "poll",
         "omit it: `run` and `script` steps survive a lost connection",

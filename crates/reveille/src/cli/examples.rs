@@ -17,7 +17,7 @@ Exit status:
 
 pub(super) const EXEC: &str = "\
 Examples:
-  reveille exec -w web[01-40] -- uptime
+  reveille exec -w 'web[01-40]' -- uptime
   reveille exec -i hosts.ini -l 'web:!web07' -b -- systemctl reload nginx
   reveille exec -i hosts.ini --template -- 'echo {{ inventory_hostname }}'
   reveille exec -i hosts.ini --durable --idle 10m -- apt-get -y upgrade

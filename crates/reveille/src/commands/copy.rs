@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reveille_account::Exit;
 use reveille_fleet::Preview;
-use reveille_job::Job;
+use reveille_job::{Job, reads_like_template};
 use reveille_ledger::RunKind;
 use reveille_transport::transfer::Original;
 use serde_json::{Value, json};
@@ -31,6 +31,9 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
         return Err(Failure::usage(format!(
             "--mode {mode}: not an octal mode, such as 0640"
         )));
+    }
+    if reads_like_template(&destination) {
+        printer.warning("`{{ … }}` is a part of the name as it is; an `upload` step of a job fills in the values of each host");
     }
     let mut steps = Vec::new();
     for source in sources {

@@ -14,6 +14,13 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let is_marked = std::env::args_os().any(|word| word == "--");
+    if let Some(word) = misplaced(&args.command).filter(|_| !is_marked) {
+        return Err(Failure::usage(format!(
+            "`{word}` stands behind the command and would be a part of it; put options before the command, or write -- \
+             before the command if it is meant so"
+        )));
+    }
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
     let command = args.command.join(" ");
     let options = CommandOptions {
@@ -83,6 +90,32 @@ fn of_template(
     })
 }
 
+/// An option of ours among the words of a command, where it would choose no hosts and check nothing: one of the long
+/// ones about that, or any behind a command that is quoted as a whole.
+fn misplaced(command: &[String]) -> Option<&String> {
+    const LONG: &[&str] = &[
+        "become",
+        "canary",
+        "check",
+        "concurrency",
+        "diff",
+        "hosts",
+        "inventory",
+        "limit",
+        "max-fail",
+        "template",
+        "transport",
+    ];
+    let (first, rest) = command.split_first()?;
+    let is_whole = first.contains(char::is_whitespace);
+    rest.iter().find(|word| {
+        let long = word
+            .strip_prefix("--")
+            .map(|name| name.split('=').next().unwrap_or(name));
+        long.is_some_and(|name| LONG.contains(&name)) || is_whole && word.starts_with('-') && word.len() > 1
+    })
+}
+
 /// Warns of what reads like a placeholder and is none.
 fn warn_of_placeholders(command: &str, printer: &Printer) {
     if reads_like_template(command) {
@@ -112,6 +145,32 @@ fn host_placeholder(command: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_behind_a_command_are_found() {
+        let found = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            misplaced(&words).cloned()
+        };
+        for (words, word) in [
+            (&["echo", "restart", "--limit", "web1"][..], "--limit"),
+            (&["uptime", "--limit=web1"], "--limit=web1"),
+            (&["systemctl restart nginx", "-l", "web1"], "-l"),
+            (&["id", "--check"], "--check"),
+        ] {
+            assert_eq!(found(words).as_deref(), Some(word), "{words:?}");
+        }
+        for words in [
+            &["ls", "-l", "/etc"][..],
+            &["sed", "-i", "s/a/b/", "file"],
+            &["docker", "--version"],
+            &["systemctl", "--user", "status"],
+            &["--limit"],
+            &["ps aux | grep -v root"],
+        ] {
+            assert_eq!(found(words), None, "{words:?}");
+        }
+    }
 
     #[test]
     fn only_a_placeholder_that_is_surely_one_is_found() {

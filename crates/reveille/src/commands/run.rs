@@ -20,7 +20,7 @@ use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut options = run_options(Some(&args.on.reach), &args.on.pacing, !args.stream)?;
-    options.typed = typed();
+    options.typed = typed()?;
     options.preview = Preview {
         check: args.check,
         diff: args.diff,
@@ -59,6 +59,10 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     let mistakes = job.check_all(scopes.clone());
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
+    }
+    let missing = job.missing_files(false);
+    if !missing.is_empty() {
+        return Err(Failure::usage(missing.join("\n       ")));
     }
     for unused in job.unused(&extra.typed, scopes.clone()) {
         warn_of(&unused, printer);
@@ -122,13 +126,19 @@ fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure
 }
 
 /// The command line of this process, without `--notify`, whose command may contain a token.
-fn typed() -> Option<Typed> {
+fn typed() -> Result<Option<Typed>, Failure> {
+    let directory = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("can't tell the working directory: {error}")))?;
+    if directory.to_str().is_none() {
+        return Err(Failure::usage(format!(
+            "the name of the working directory, {}, is not UTF-8, so that the run can't be recorded; change to another one",
+            directory.display()
+        )));
+    }
     let words = std::env::args_os().skip(1);
     // A word that is not text can't be suggested.
-    let words: Vec<String> = words
-        .map(std::ffi::OsString::into_string)
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let words: Result<Vec<String>, _> = words.map(std::ffi::OsString::into_string).collect();
+    let Ok(words) = words else { return Ok(None) };
     let mut kept = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
@@ -138,10 +148,10 @@ fn typed() -> Option<Typed> {
             kept.push(word);
         }
     }
-    Some(Typed {
-        directory: std::env::current_dir().ok()?,
+    Ok(Some(Typed {
+        directory,
         words: kept,
-    })
+    }))
 }
 
 /// Reads and checks a job file.

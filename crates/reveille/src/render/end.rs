@@ -138,6 +138,9 @@ impl Ended<'_> {
         if !preview {
             return Ok(fold::print(self.ledger, self.run, &hosts, data));
         }
+        // A retry leaves the files of the other hosts alone.
+        let round = summary.record.round;
+        let hosts: Vec<(HostName, u32)> = hosts.into_iter().filter(|(_, of)| *of == round).collect();
         let job = RunRecipe::restore(&summary.record)?.job;
         let steps = (0..).zip(&job.steps).filter(|(_, step)| step.sends_files());
         let steps: BTreeMap<u32, String> = steps.map(|(index, step)| (index, step.name.clone())).collect();

@@ -179,7 +179,8 @@ impl Screen<'_> {
             ..
         } = self.summary;
         let planned = grouped(account.planned);
-        let failed = account.failed + account.quarantined + account.cancelled + account.ghost;
+        let failed = account.failed + account.quarantined + account.ghost;
+        let cancelled = account.cancelled;
         let took = timing.wall_s.map(duration::shown_seconds);
         let after = |verb: &str| match &took {
             Some(took) => format!("{verb} {took}"),
@@ -197,13 +198,19 @@ impl Screen<'_> {
                     None if record.round > 1 => format!("round {} finished", record.round),
                     _ => after("finished in"),
                 };
-                if failed == 0 {
-                    (format!("{how}: {planned} succeeded"), Role::Good)
-                } else {
-                    (
-                        format!("{how}: {} of {planned} failed", grouped(failed)),
-                        Role::Bad,
-                    )
+                match (failed, cancelled) {
+                    (0, 0) => (format!("{how}: {planned} succeeded"), Role::Good),
+                    (0, cancelled) => {
+                        let words = format!("{how}: {} of {planned} cancelled", grouped(cancelled));
+                        (words, Role::Bad)
+                    }
+                    (failed, cancelled) => {
+                        let mut words = format!("{how}: {} of {planned} failed", grouped(failed));
+                        if cancelled > 0 {
+                            let _ = write!(words, ", {} cancelled", grouped(cancelled));
+                        }
+                        (words, Role::Bad)
+                    }
                 }
             }
         };
@@ -523,7 +530,7 @@ impl Screen<'_> {
             && let Some(typed) = &self.typed
         {
             let again = again::command(typed, run, &self.summary.account);
-            next.push(format!("{again}  # reads the job and the inventory again"));
+            next.push(format!("{again}  # a new run: reads the job and the inventory again, and knows no results of this one"));
         }
         next
     }

@@ -83,8 +83,8 @@ fn a_check_tells_what_would_change_and_changes_nothing() {
         "HOME/same would not change\n",
         "HOME/same would change: mode 0600 to 0644\n",
         "HOME/pw would change: content\nthe difference is not shown: the template uses secrets\n",
-        "HOME/nowhere/x would change: it is new, and so is its directory\n--- /dev/null\n+++ HOME/nowhere/x\n@@ -0,0 +1 @@\n+same\n",
-        "HOME would change: it is new, 2 files to send\n",
+        "HOME/nowhere/x would change: it is new, and its directory has to be made first\n--- /dev/null\n+++ HOME/nowhere/x\n@@ -0,0 +1 @@\n+same\n",
+        "HOME/dir would change: it is new, 1 file to send (below/new)\n",
     ] {
         let told = told.replace("HOME", &home.display().to_string());
         assert!(said.contains(&told), "{told}\nis not in\n{said}");

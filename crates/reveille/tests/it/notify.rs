@@ -214,9 +214,9 @@ fn the_file_for_prometheus_is_replaced_whole() {
     assert_eq!(files.len(), 1, "{files:?}");
     let text = std::fs::read_to_string(directory.join("reveille-odd__job___.prom")).unwrap();
     for line in [
-        "# TYPE reveille_run_exit_code gauge\nreveille_run_exit_code{job=\"odd \\\"job\\\" ü\"} 3\n",
-        "reveille_run_hosts{job=\"odd \\\"job\\\" ü\",status=\"failed\"} 2\n",
-        "reveille_run_hosts{job=\"odd \\\"job\\\" ü\",status=\"success\"} 1\n",
+        "# TYPE reveille_run_exit_code gauge\nreveille_run_exit_code{run=\"odd \\\"job\\\" ü\"} 3\n",
+        "reveille_run_hosts{run=\"odd \\\"job\\\" ü\",status=\"failed\"} 2\n",
+        "reveille_run_hosts{run=\"odd \\\"job\\\" ü\",status=\"success\"} 1\n",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }

@@ -942,12 +942,17 @@ fn options_of_other_commands_and_tools_are_answered() {
 
 /// CI systems set variables to nothing.
 #[test]
-fn empty_variables_set_nothing() {
+fn empty_variables_choose_no_hosts_and_set_nothing() {
     let reveille = Reveille::new();
-    for name in ["REVEILLE_LIMIT", "REVEILLE_BECOME", "REVEILLE_CONCURRENCY"] {
+    for (name, code, said) in [
+        ("REVEILLE_BECOME", 0, "2 succeeded"),
+        ("REVEILLE_CONCURRENCY", 0, "2 succeeded"),
+        // All hosts instead of none would be the worst reading of `-l "$TARGET"`.
+        ("REVEILLE_LIMIT", 2, "the pattern is empty"),
+    ] {
         let mut command = reveille.command(&["exec", "-w", "a,b", "--transport", "local", "--", "true"]);
-        let ended = Ended::of(&command.env(name, "").output().unwrap()).expect(0);
-        assert!(ended.stderr.contains("2 succeeded"), "{name}: {}", ended.stderr);
+        let ended = Ended::of(&command.env(name, "").output().unwrap()).expect(code);
+        assert!(ended.stderr.contains(said), "{name}: {}", ended.stderr);
     }
 }
 

@@ -48,19 +48,23 @@ pub async fn compare(
     let mut channel = open(session, escalate, Verb::Compare.script(), &orders).await?;
     let words = channel.words(session).await?;
     let after = content(whole).await?;
+    let (what, place) = words.split_once(' ').unwrap_or((&words, ""));
+    let is_inside = place == "in" || place.starts_with("in ");
+    let path = match destination.path.trim_end_matches('/') {
+        directory if is_inside => format!("{directory}/{}", destination.name),
+        _ => destination.path.clone(),
+    };
     let new = |what: &str| Comparison {
+        path: path.clone(),
         changes: vec![what.to_owned()],
         before: None,
         after: after.clone(),
     };
-    if words == "absent" {
-        return Ok(new("it is new"));
-    }
-    if words == "nowhere" {
-        return Ok(new("it is new, and so is its directory"));
-    }
-    if words == "dangling" {
-        return Ok(new("it is new; a link to nothing is there"));
+    match what {
+        "absent" => return Ok(new("it is new")),
+        "nowhere" => return Ok(new("it is new, and its directory has to be made first")),
+        "dangling" => return Ok(new("it is new; a link to nothing is there")),
+        _ => {}
     }
     let mut found = Found::parse(&words).ok_or_else(|| TransferError::said(&words))?;
     if found.size <= SHOWN_BYTES {
@@ -89,6 +93,7 @@ pub async fn compare(
         }
     }
     Ok(Comparison {
+        path,
         changes,
         before: found.content,
         after,
@@ -139,10 +144,10 @@ async fn read(channel: &mut Channel, session: &Session, size: u64) -> Result<Byt
 // === impl Found ===
 
 impl Found {
-    /// Reads `found -rw-r--r-- OWNER GROUP UID GID SIZE HASH`.
+    /// Reads `found - -rw-r--r-- OWNER GROUP UID GID SIZE HASH`.
     fn parse(words: &str) -> Option<Self> {
         let words: Vec<&str> = words.strip_prefix("found ")?.split(' ').collect();
-        let [mode, owner, group, uid, gid, size, hash] = words[..] else {
+        let [_, mode, owner, group, uid, gid, size, hash] = words[..] else {
             return None;
         };
         Some(Self {

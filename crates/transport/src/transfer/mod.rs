@@ -60,6 +60,8 @@ pub struct Destination {
 /// What a copy would change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
+    /// The file or directory on the host.
+    pub path: String,
     /// Each change in a few words; empty if nothing would change.
     pub changes: Vec<String>,
     /// The content of the host's file, if it exists and is small.

@@ -90,6 +90,10 @@ pub(crate) async fn push(
     Ok(sent)
 }
 
+/// How many names of files a comparison shows, and how much of each.
+const NAMES_SHOWN: usize = 10;
+const NAME_SHOWN: usize = 100;
+
 /// Finds which files of `tree` the host lacks or has otherwise. Owners are not compared.
 pub(crate) async fn compare(
     session: &Session,
@@ -108,15 +112,34 @@ pub(crate) async fn compare(
     if !work.merge {
         changes.push("it is new".to_owned());
     }
-    for (count, what) in [
-        (work.install.len(), "to send"),
-        (work.modes.len(), "with another mode"),
-    ] {
+    for (entries, what) in [(&work.install, "to send"), (&work.modes, "with another mode")] {
+        let files = entries.iter().map(|index| &tree.entries[*index]);
+        let files = files.filter(|entry| !matches!(entry.node, Node::Directory { .. }));
+        let names: Vec<String> = files
+            .map(|entry| {
+                reveille_text::harmless::line_up_to(&String::from_utf8_lossy(&entry.path), NAME_SHOWN)
+            })
+            .collect();
+        let count = if names.is_empty() {
+            entries.len()
+        } else {
+            names.len()
+        };
         if count > 0 {
-            changes.push(format!("{} {what}", reveille_text::counted(count, "file")));
+            let mut words = format!("{} {what}", reveille_text::counted(count, "file"));
+            let shown = names.len().min(NAMES_SHOWN);
+            if shown > 0 {
+                words += &format!(" ({}", names[..shown].join(" "));
+                if names.len() > shown {
+                    words += &format!(" and {} more", names.len() - shown);
+                }
+                words.push(')');
+            }
+            changes.push(words);
         }
     }
     Ok(Comparison {
+        path: root,
         changes,
         ..Comparison::default()
     })

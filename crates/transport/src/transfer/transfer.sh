@@ -22,8 +22,8 @@ fi
 # The hash of one large stream: openssl uses the processor's instructions for it, and sha256sum often does not.
 sum() { beat; if command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r); else set -- $([ -z "$S" ] || $S); fi; calm; echo "${1:--}"; }
 #: upload unpack
-# The reason that a tool gave: what follows the last colon of its first line with one.
-why() { printf '%s\n' "$1" | { while IFS= read -r L; do case $L in *': '*) printf '%s\n' "${L##*: }"; exit;; esac; done; echo 'no reason given'; }; }
+# The reason that a tool gave in its first line with one, without the names of the tool and of the shell's line.
+why() { printf '%s\n' "$1" | { while IFS= read -r L; do case $L in *': '*) L=${L#*: }; case $L in [0-9]*': '*|'line '[0-9]*': '*) L=${L#*: };; esac; printf '%s\n' "$L"; exit;; esac; done; echo 'no reason given'; }; }
 #: upload unpack survey
 # Whether $1 is ours and nobody else can write to it: $2 is the beginning of its mode. Sets Z to its size and J to its
 # links.
@@ -239,14 +239,15 @@ IFS= read -r D
 IFS= read -r NAME
 say hello
 case $D in -*) D=./$D;; esac
-[ -d "$D" ] && D=${D%/}/$NAME
+J=-
+[ -d "$D" ] && J=in && D=${D%/}/$NAME
 if [ ! -e "$D" ] && [ ! -h "$D" ]; then
 case $D in */*) P=${D%/*};; *) P=.;; esac
-if [ -d "${P:-/}" ]; then say absent; else say nowhere; fi
+if [ -d "${P:-/}" ]; then say absent $J; else say nowhere $J; fi
 exit 0
 fi
 if [ -h "$D" ] && [ ! -e "$D" ]; then
-say dangling
+say dangling $J
 exit 0
 fi
 [ ! -d "$D" ] || fail "$D is a directory"
@@ -269,7 +270,7 @@ fi
 H=$1
 calm
 fi
-say found $M $Z $H
+say found $J $M $Z $H
 [ "$Z" -gt "$MOST" ] || exec cat "$D"
 #: home
 read -r N || exit 0
