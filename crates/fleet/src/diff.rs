@@ -74,7 +74,9 @@ fn difference(path: &str, found: &Comparison, hidden: bool) -> String {
     let (Some(before), Some(after)) = (text(&before), text(after)) else {
         return "the difference is not shown: it is no text\n".to_owned();
     };
-    let diff = TextDiff::configure().timeout(SEARCH).diff_lines(before, after);
+    // Only `\n` ends a line, and a carriage return must not hide what stands before it.
+    let (before, after) = (before.replace('\r', "^M"), after.replace('\r', "^M"));
+    let diff = TextDiff::configure().timeout(SEARCH).diff_lines(&before, &after);
     let from = if is_new { "/dev/null" } else { path };
     bounded(diff.unified_diff().header(from, path).to_string())
 }
@@ -136,6 +138,20 @@ mod tests {
         assert_eq!(
             told(&[], Some(b"a"), Some(b"a"), false),
             "/etc/x would not change\n"
+        );
+    }
+
+    #[test]
+    fn a_carriage_return_hides_nothing() {
+        assert_eq!(
+            told(
+                &["content"],
+                Some(b"k1=safe\nk2=v\n"),
+                Some(b"k1=evil\rk1=safe\nk2=v\r\n"),
+                false
+            ),
+            "/etc/x would change: content\n--- /etc/x\n+++ /etc/x\n@@ -1,2 +1,2 @@\n-k1=safe\n-k2=v\n\
+             +k1=evil^Mk1=safe\n+k2=v^M\n"
         );
     }
 

@@ -390,7 +390,8 @@ pub(crate) fn outline(job: &Job, check: bool) -> JobOutline {
             reveille_job::Role::Repair(classes) => Role::Repair(classes.clone()),
         },
         attempts: step.attempts,
-        idempotent: step.idempotent,
+        // What changes nothing can run again.
+        idempotent: step.idempotent || check && step.check,
         ignore_errors: step.ignore_errors,
         once: step.once,
         elsewhere: step.runs_elsewhere(),

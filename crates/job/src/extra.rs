@@ -9,7 +9,7 @@ use reveille_text::bounded;
 use serde_json::Value;
 
 use crate::job::Job;
-use crate::parse::is_identifier;
+use crate::parse::{as_written, is_identifier};
 use crate::scope::Scope;
 use crate::step::Step;
 
@@ -80,7 +80,7 @@ fn mapping(text: &str, file: &str) -> Result<BTreeMap<String, Value>, String> {
         one: "a mapping of vars",
     };
     let root = read(text, file, &kind).map_err(|mistake| mistake.to_string())?;
-    let Value::Object(values) = json(&root)? else {
+    let Value::Object(values) = json(&root, text)? else {
         return Err("expected a mapping of names to values".to_owned());
     };
     for name in values.keys() {
@@ -89,16 +89,21 @@ fn mapping(text: &str, file: &str) -> Result<BTreeMap<String, Value>, String> {
     Ok(values.into_iter().collect())
 }
 
-fn json(node: &Node) -> Result<Value, String> {
+fn json(node: &Node, text: &str) -> Result<Value, String> {
     Ok(match &node.value {
         Content::Null => Value::Null,
         Content::Truth(truth) => Value::from(*truth),
-        Content::Number(number) => Value::Number(number.clone()),
-        Content::Text(text) => Value::from(text.as_str()),
-        Content::List(items) => Value::Array(items.iter().map(json).collect::<Result<_, _>>()?),
+        Content::Number(number) => as_written(number, text.get(node.place.bytes.clone()).unwrap_or_default()),
+        Content::Text(content) => Value::from(content.as_str()),
+        Content::List(items) => Value::Array(
+            items
+                .iter()
+                .map(|item| json(item, text))
+                .collect::<Result<_, _>>()?,
+        ),
         Content::Map(entries) => {
             let entries = entries.iter().map(|(key, value)| match &key.value {
-                Content::Text(name) => Ok((name.clone(), json(value)?)),
+                Content::Text(name) => Ok((name.clone(), json(value, text)?)),
                 _ => Err("the names in a mapping must be text".to_owned()),
             });
             Value::Object(entries.collect::<Result<_, _>>()?)
@@ -280,6 +285,11 @@ mod tests {
                 json!({"a": "b=1", "n": 3, "on": true}),
             ),
             ("{a: [1, x]}", json!({"a": [1, "x"]})),
+            // Modes, versions and long numbers are what was written, as in `vars` of a job.
+            (
+                "{a: 0640, b: 1.10, c: 12345678901234567890123, d: 1.5}",
+                json!({"a": "0640", "b": "1.10", "c": "12345678901234567890123", "d": 1.5}),
+            ),
             (
                 "{a: y, b: [n, N, Y], c: yes}",
                 json!({"a": "y", "b": ["n", "N", "Y"], "c": true}),

@@ -466,14 +466,7 @@ impl Context<'_> {
             Value::Null => Var::Plain(().into()),
             Value::Truth(truth) => Var::Plain((*truth).into()),
             Value::Number(number) => {
-                // `1.10` is a version and `0640` a mode, although YAML reads numbers.
-                let raw = self.reader.raw(node);
-                let is_number = number.to_string() == raw || raw.contains(['x', 'o']);
-                let json = if is_number {
-                    serde_json::Value::Number(number.clone())
-                } else {
-                    raw.into()
-                };
+                let json = as_written(number, self.reader.raw(node));
                 Var::Plain(value_of(&json))
             }
             Value::Text(text) if text.contains("{{") => Var::Template(self.compile(text, node)?),
@@ -689,4 +682,13 @@ fn default_name(file: &str) -> String {
     std::path::Path::new(file)
         .file_stem()
         .map_or_else(|| "job".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// A number of a var, or its text if YAML would read another one: `1.10` is a version and `0640` a mode.
+pub(crate) fn as_written(number: &serde_json::Number, raw: &str) -> serde_json::Value {
+    if number.to_string() == raw || raw.contains(['x', 'o']) {
+        serde_json::Value::Number(number.clone())
+    } else {
+        raw.into()
+    }
 }

@@ -31,6 +31,8 @@ const MOST: u64 = 64 * 1024;
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// Pieces that are written together.
 const TOGETHER: usize = 1024;
+/// How many lines of output are laid out together, so that short lines need no more memory than long ones.
+const LINES_TOGETHER: usize = 4096;
 /// How often parts of lines are looked through.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long the end of a run waits for a reader that takes nothing.
@@ -80,7 +82,7 @@ pub(crate) struct Display {
     left_out: Arc<LeftOut>,
 }
 
-/// What was not shown, because its reader is too slow.
+/// What was not shown, because it came faster than it could be written.
 #[derive(Debug, Default)]
 struct LeftOut {
     /// Bytes of output that wait.
@@ -167,12 +169,14 @@ impl LeftOut {
         let hosts = std::mem::take(&mut of_hosts.lines);
         if hosts.is_empty() {
             let lines = counted(pieces, "line");
-            return Some(format!("… {lines} not shown, because their reader is too slow"));
+            return Some(format!(
+                "… {lines} not shown, because they came faster than they could be written"
+            ));
         }
         let lines = counted(hosts.values().sum::<u64>(), "line");
         let hosts = counted(hosts.len(), "host");
         Some(format!(
-            "… {lines} of {hosts} not shown, because their reader is too slow; the logs have them:\n  {logs}"
+            "… {lines} of {hosts} not shown, because they came faster than they could be written; the logs have them:\n  {logs}"
         ))
     }
 }
@@ -333,6 +337,7 @@ impl Screen {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             while taken < TOGETHER
+                && batch.said.len() < LINES_TOGETHER
                 && let Ok(piece) = pieces.try_recv()
             {
                 self.take(piece, &mut batch);

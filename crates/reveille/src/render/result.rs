@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use reveille_account::{RunState, Status};
+use reveille_account::{Account, RunState, Status};
 use reveille_fleet::Typed;
 use reveille_ledger::export::{Spread, Summary};
 use reveille_ledger::{Ledger, RunKind};
@@ -91,7 +91,7 @@ impl Screen<'_> {
         }
         rows.extend(self.allowed.clone().map(|allowed| ("allowed", plain(allowed))));
         if self.is_check() {
-            rows.push(("check", plain(check(self.view))));
+            rows.push(("check", plain(check(self.view, &summary.account))));
         } else if self.is_job()
             && let Some(changed) = changed(self.view, recovered)
         {
@@ -547,8 +547,10 @@ fn short(ms: u64) -> String {
 }
 
 /// What a check found: `files would change on 2 hosts; other steps would run on 40 hosts; nothing was changed`
-fn check(view: &RunView) -> String {
+fn check(view: &RunView, account: &Account) -> String {
+    let unknown = account.planned - account.success.min(account.planned);
     let mut words = match view.changed {
+        0 if account.success == 0 => return format!("unknown on {}", counted(unknown, "host")),
         0 => "no file would change".to_owned(),
         changed => format!("files would change on {}", counted(changed, "host")),
     };
@@ -560,7 +562,11 @@ fn check(view: &RunView) -> String {
         let hosts = counted(view.undecided, "host");
         let _ = write!(words, "; some can't be checked on {hosts}");
     }
-    words + "; nothing was changed"
+    words.push_str("; nothing was changed");
+    if unknown > 0 {
+        let _ = write!(words, "; unknown on {}", counted(unknown, "host"));
+    }
+    words
 }
 
 /// `461 hosts; 34 had nothing to do; 8 recovered`; `None` if there is nothing to say.

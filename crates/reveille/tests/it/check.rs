@@ -157,7 +157,7 @@ fn a_check_says_what_a_run_would_do_on_how_many_hosts() {
          - {name: file, upload: {src: file, dest: HERE/there}, when: new == 'yes', register: file}\n\
          - {name: same, upload: {src: file, dest: HERE/file}}\n\
          - {name: restart, run: touch HERE/restarted, when: file.changed, register: restart}\n\
-         - {name: after, run: touch HERE/after, when: restart.stdout == 'x'}\n"
+         - {name: after, run: touch HERE/after, when: not restart.skipped and restart.stdout == 'x'}\n"
             .replace("HERE", &directory),
     );
     let ended = reveille
@@ -183,6 +183,41 @@ fn a_check_says_what_a_run_would_do_on_how_many_hosts() {
     let begin = begin.unwrap_or_else(|| panic!("{}", ended.stderr));
     assert_eq!(shown[begin..begin + table.len()], table);
     assert!(!reveille.path().join("restarted").exists());
+}
+
+#[test]
+fn a_check_claims_nothing_about_hosts_that_it_did_not_check() {
+    let reveille = Reveille::new();
+    reveille.file("file", "new\n");
+    let words = [
+        "copy",
+        "file",
+        "/nowhere/x",
+        "--check",
+        "-w",
+        "127.0.0.1",
+        "--port",
+        "1",
+    ];
+    let ended = reveille.run(&words).expect(3);
+    assert!(
+        ended.stderr.contains("\ncheck       unknown on 1 host\n"),
+        "{}",
+        ended.stderr
+    );
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n- {run: \"test {{ inventory_hostname }} = b\", check: true}\n",
+    );
+    let words = ["run", &job, "--check", "-w", "a,b,c", "--transport", "local"];
+    let ended = reveille.run(&words).expect(3);
+    assert!(
+        ended
+            .stderr
+            .contains("\ncheck       no file would change; nothing was changed; unknown on 2 hosts\n"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

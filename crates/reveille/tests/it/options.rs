@@ -259,7 +259,9 @@ fn completions_and_man_pages() {
         assert!(page.contains(&format!("\n.SH {heading}\n")), "{heading}: {page}");
     }
     assert!(
-        page.contains("\n  reveille exec \\-w web[01\\-40] \\-\\- uptime\n"),
+        page.contains("\n  reveille exec \\-w \\(aqweb[01\\-40]\\(aq \\-\\- uptime\n")
+            || page.contains("\n  reveille exec \\-w 'web[01\\-40]' \\-\\- uptime\n")
+            || page.contains("\n  reveille exec \\-w \\*(Aqweb[01\\-40]\\*(Aq \\-\\- uptime\n"),
         "{page}"
     );
 }

@@ -100,7 +100,8 @@ pub async fn download(
     }
     session.meanwhile(file.sync_all()).await.map_err(named)?;
     let (from, to) = (partial.clone(), target.to_owned());
-    let placed = spawn_blocking(move || place(&from, &to));
+    let mode = offer.mode;
+    let placed = spawn_blocking(move || place(&from, &to, mode));
     session.meanwhile(placed).await.map_err(io::Error::other)??;
     Ok(Fetched::default())
 }

@@ -14,7 +14,7 @@ use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
-use super::place::place;
+use super::place::{narrow, place};
 use super::push::parse_hashes;
 use super::script::Verb;
 use super::tree::ENTRIES_LIMIT;
@@ -442,9 +442,12 @@ fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
         let whole = target.join(&path);
         let is_new = fs::symlink_metadata(&whole).is_err();
         directory(target, &path)?;
+        let mode = fs::metadata(partial.join(&path))?.permissions();
         if is_new {
-            let mode = fs::metadata(partial.join(&path))?.permissions();
             fs::set_permissions(&whole, mode).map_err(|error| named(&whole, &error))?;
+        } else {
+            let directory = fs::File::open(&whole).map_err(|error| named(&whole, &error))?;
+            narrow(&directory, mode.mode()).map_err(|error| named(&whole, &error))?;
         }
         for entry in fs::read_dir(partial.join(&path))? {
             let entry = entry?;
@@ -460,7 +463,9 @@ fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
                     whole.display()
                 )));
             }
-            place(&partial.join(&path), &whole)?;
+            let copy = partial.join(&path);
+            let mode = fs::symlink_metadata(&copy)?.permissions().mode();
+            place(&copy, &whole, mode)?;
         }
     }
     fs::remove_dir_all(partial)

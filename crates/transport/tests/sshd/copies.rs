@@ -557,6 +557,13 @@ async fn a_fetched_file_is_no_more_readable_than_on_the_host() {
             .await
             .unwrap();
         assert_eq!(fs::metadata(&back).unwrap().mode() & 0o777, mode);
+        // Also if it replaces a file that everybody may read.
+        fs::set_permissions(&back, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&there, format!("secret {mode}")).unwrap();
+        download(&session, None, &there.display().to_string(), &back, 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!(fs::metadata(&back).unwrap().mode() & 0o077 & !mode, 0);
     }
 }
 
