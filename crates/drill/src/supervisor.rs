@@ -447,7 +447,7 @@ impl Talk {
         };
         self.say("hello").await?;
         let file = format!("{} has no files; this stands for {path}\n", self.host.name());
-        self.say(&format!("size {} - -", file.len())).await?;
+        self.say(&format!("size {} - - -rw-r--r--", file.len())).await?;
         self.io.stdout(file).await
     }
 

@@ -59,10 +59,12 @@ impl HostTask {
                 return Ok(());
             }
             Ok(Some(Preview::Skipped) | None) => {
-                let why = if step.has_condition() {
-                    "its condition is false"
+                let (at, why) = if step.has_condition() {
+                    (at, "its condition is false")
                 } else {
-                    "its loop has no items"
+                    // It stands for the whole loop.
+                    let name = step.name_in_file().to_owned();
+                    (StepRef { name, ..at }, "its loop has no items")
                 };
                 self.skip(step, at, why.to_owned());
                 return Ok(());

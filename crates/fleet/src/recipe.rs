@@ -274,6 +274,9 @@ impl RunRecipe {
             };
             let path = path.display();
             match now {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Some(format!("{path} is no longer there; using the recorded one"))
+                }
                 Err(error) => Some(format!(
                     "{path} can't be read any more: {error}; using the recorded one"
                 )),

@@ -258,7 +258,15 @@ impl Evaluation<'_> {
 
     /// Renders the templates of a step.
     pub(crate) fn step(self, step: &Step) -> Result<Rendered, SourceError> {
-        let text = |template: &Template| self.text(template);
+        let text = |template: &Template| {
+            let text = self.text(template)?;
+            if text.contains('\0') {
+                let at = template.expressions().next().map_or(0, Expression::at);
+                let message = "this contains a NUL character, which is possible in no command, path or name";
+                return Err(self.job.mistake(at, message.to_owned()));
+            }
+            Ok(text)
+        };
         let maybe = |template: &Option<Template>| template.as_ref().map(text).transpose();
         let placed = |to: &Placing<Template>| {
             Ok::<_, SourceError>(Placing {

@@ -312,7 +312,7 @@ impl Step {
     }
 
     /// Its name in the job file, the same for all items of a loop.
-    pub(crate) fn name_in_file(&self) -> &str {
+    pub fn name_in_file(&self) -> &str {
         self.looped.as_ref().map_or(&self.name, |looped| &looped.name)
     }
 }

@@ -20,7 +20,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{BoolishValueParser, OsStr};
+use clap::builder::{BoolishValueParser, OsStr, Resettable};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use reveille_account::{Origin, SourceError};
@@ -208,7 +208,10 @@ impl Config {
 
     /// Makes values of the environment and of files the defaults of options.
     pub(crate) fn apply(&self, command: Command) -> Command {
-        let command = command.mut_args(|argument| self.with_default("", argument));
+        let mut command = command.mut_args(|argument| self.with_default("", argument));
+        if std::env::var_os("REVEILLE_STATE_DIR").is_some_and(|value| value.is_empty()) {
+            command = command.mut_arg("state_dir", |argument| argument.env(Resettable::Reset));
+        }
         command.mut_subcommands(|of_command| {
             let name = of_command.get_name().to_owned();
             of_command.mut_args(|argument| self.with_default(&name, argument))

@@ -38,6 +38,14 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// The same after hosts were dispatched: then it is no mistake in the input.
+    pub(crate) fn after_dispatch(self) -> Self {
+        match self.exit() {
+            Exit::Usage => Self::System(self.to_string()),
+            _ => self,
+        }
+    }
+
     /// The exit status for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {

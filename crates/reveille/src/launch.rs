@@ -12,7 +12,7 @@ use reveille_fleet::{
     sha256, stopper,
 };
 use reveille_inventory::Inventory;
-use reveille_job::Job;
+use reveille_job::{Job, JobSource};
 use reveille_ledger::export::SummaryOptions;
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
 use reveille_text::bounded::{self, ReadError};
@@ -268,7 +268,9 @@ impl Restored {
         for change in &changes {
             printer.warning(change);
         }
-        if let Some(command) = again.filter(|_| !changes.is_empty()) {
+        let is_there =
+            matches!(recipe.job.source(), JobSource::File { file, .. } if Path::new(file).is_file());
+        if let Some(command) = again.filter(|_| !changes.is_empty() && is_there) {
             printer.warning(&format!(
                 "to use the files as they are now, interrupt this and run: {command}"
             ));
@@ -502,6 +504,11 @@ impl Finished {
         report: &Report,
         printer: &Printer,
     ) -> Result<Exit, Failure> {
+        self.reported(extra, report, printer)
+            .map_err(Failure::after_dispatch)
+    }
+
+    fn reported(self, extra: Option<&Extra>, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
         let Self {
             ledger,
             run,
@@ -599,26 +606,39 @@ fn despite_readers<T: Send>(
     })
 }
 
+/// Whether the program was started with SIGHUP ignored, as by `nohup`.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// The signals that ask the program to end.
-struct Signals([Signal; 3]);
+struct Signals([Option<Signal>; 3]);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        let [interrupt, terminate, hangup] = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ]
-        .map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
+        let hangup = (!ignores_hangups()).then(|| signal(SignalKind::hangup()));
+        Ok(Self([
+            Some(signal(SignalKind::interrupt())?),
+            Some(signal(SignalKind::terminate())?),
+            hangup.transpose()?,
+        ]))
     }
 
     async fn next(&mut self) {
+        async fn received(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hangup) => {}
         }
     }
 }

@@ -41,6 +41,7 @@ fn base() -> Option<PathBuf> {
 /// ` --state-dir DIR`, if a command that the screen suggests needs it to find this directory.
 pub(crate) fn option(directory: &Path) -> String {
     let named = std::env::var_os("REVEILLE_STATE_DIR")
+        .filter(|value| !value.is_empty())
         .map(PathBuf::from)
         // A relative one names another directory elsewhere.
         .filter(|path| path.is_absolute());

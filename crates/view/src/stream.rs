@@ -186,7 +186,9 @@ fn give_part(key: &(HostName, Stream), part: &mut Part, now_ms: u64, said: &mut 
             part.given = true;
             part.state = text;
         }
-        part.bytes = [&b"\r"[..], &state].concat();
+        // What comes next may overwrite it.
+        let end: &[u8] = if part.bytes.ends_with(b"\r") { b"\r" } else { b"" };
+        part.bytes = [b"\r", &*state, end].concat();
         return;
     }
     let after = part.bytes.split_off(character_end(&part.bytes, part.bytes.len()));
@@ -290,6 +292,8 @@ mod tests {
         let slow: [&[u8]; 6] = [b"37 %\r", b"50 %\r", b"61 %\r", b"61 %\r", b"61 %\r", b"100 %\n"];
         assert_eq!(lines(true, &slow), ["| 50 %", "+ 61 %", "+ 100 %"]);
         assert_eq!(lines(false, &slow), ["| 100 %"]);
+        let slower: [&[u8]; 6] = [b"20 %\r", b"", b"", b"30 %\r", b"", b"end\n"];
+        assert_eq!(lines(true, &slower), ["| 20 %", "+ 30 %", "+ end"]);
     }
 
     #[test]

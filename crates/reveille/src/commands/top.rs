@@ -34,9 +34,10 @@ pub(crate) fn run(args: &TopArgs, globals: &Globals, printer: &Printer) -> Resul
     let ledger = state::ledger(globals)?;
     let run = which(&ledger, args)?;
     let option = state::option(ledger.state_directory());
-    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if is_dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "top needs a terminal; `reveille show --follow{option} {run}` prints the events of a run as they happen"
+            "top needs a terminal that can move its cursor; `reveille show --follow{option} {run}` prints the events of a run as they happen"
         )));
     }
     let mut watch = Watch::new(&ledger, run, option, printer)?;

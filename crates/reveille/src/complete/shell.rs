@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use super::values::GOES_ON;
+
 /// A shell with a script of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shell {
@@ -69,7 +71,7 @@ impl Shell {
     pub(super) fn write(self, asked: &Asked, candidates: &[(String, String)]) -> String {
         let mut text = String::new();
         for (value, help) in candidates {
-            let goes_on = value.ends_with(['/', '=', ':', ',', '@']);
+            let goes_on = value.ends_with(['/', '=', ':', ',', '@']) || help == GOES_ON;
             match self {
                 Self::Bash => {
                     text += &quoted(value.get(asked.kept..).unwrap_or_default(), asked.quote);

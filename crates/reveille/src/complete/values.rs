@@ -17,6 +17,10 @@ use super::pattern::{Names, last_name};
 
 /// Values of one word that a shell is given.
 const MAX_VALUES: usize = 200;
+/// The help of a value that is the beginning of names.
+pub(super) const GOES_ON: &str = "more names begin so";
+/// Hosts that completions look through.
+const MAX_HOSTS: usize = 100_000;
 /// The newest runs that completions look through.
 const MAX_RUNS: usize = 2000;
 /// Runs that follow hosts where either may stand.
@@ -167,14 +171,41 @@ fn runs_and_hosts(line: &Line, typed: &str) -> Vec<CompletionCandidate> {
     };
     let named = line.texts("what");
     let run = named_run(&ledger, named.first());
-    let hosts = run.and_then(|run| ledger.hosts_that_begin(run, typed, MAX_VALUES).ok());
-    let hosts = hosts.unwrap_or_default().into_iter();
-    let mut values = some(hosts.map(|host| (host.as_str().to_owned(), "")), typed);
+    let hosts = run.and_then(|run| ledger.hosts_that_begin(run, typed, MAX_HOSTS).ok());
+    let hosts = hosts.unwrap_or_default();
+    let mut values = hosts_that_begin(hosts.iter().map(|host| host.as_str()), typed);
     if named.is_empty() {
         values.truncate(MAX_VALUES - RUNS_AFTER_HOSTS);
         values.extend(runs(line, typed, |_| true).into_iter().take(RUNS_AFTER_HOSTS));
     }
     values
+}
+
+/// The hosts that begin with what is typed. If there are too many, how their names go on: a shell inserts what all its
+/// values have in common, which of a part of the hosts would be too much.
+fn hosts_that_begin<'h>(hosts: impl Iterator<Item = &'h str>, typed: &str) -> Vec<CompletionCandidate> {
+    let fitting: Vec<&str> = hosts.filter(|host| host.starts_with(typed)).collect();
+    if fitting.len() <= MAX_VALUES {
+        return fitting.into_iter().map(CompletionCandidate::new).collect();
+    }
+    let common = fitting.iter().fold(fitting[0], |common, host| {
+        let same = common.char_indices().zip(host.chars());
+        let end = same
+            .take_while(|((_, one), other)| one == other)
+            .last()
+            .map_or(0, |((at, one), _)| at + one.len_utf8());
+        &common[..end]
+    });
+    let next = |host: &&str| host[common.len()..].chars().next().map_or(0, char::len_utf8);
+    let beginnings: BTreeSet<&str> = fitting
+        .iter()
+        .map(|host| &host[..common.len() + next(host)])
+        .collect();
+    beginnings
+        .into_iter()
+        .take(MAX_VALUES)
+        .map(|beginning| CompletionCandidate::new(beginning).help(Some(GOES_ON.into())))
+        .collect()
 }
 
 /// The run that a word names, or the newest.
@@ -216,10 +247,8 @@ fn names(line: &Line, typed: &str, names: Names) -> Vec<CompletionCandidate> {
             });
             found = some(groups, name);
         }
-        found.extend(some(
-            inventory.hosts().map(|host| (host.as_str().to_owned(), "")),
-            name,
-        ));
+        let hosts = inventory.hosts().take(MAX_HOSTS);
+        found.extend(hosts_that_begin(hosts.map(|host| host.as_str()), name));
         if names == Names::Pattern && (name.is_empty() || found.is_empty()) && "@last:".starts_with(name) {
             found.truncate(MAX_VALUES - 1);
             found.push(CompletionCandidate::new("@last:").help(Some("hosts of the last run".into())));
@@ -298,4 +327,30 @@ fn faults(typed: &str) -> Vec<CompletionCandidate> {
     ];
     let kinds = FaultKind::all().map(|kind| (format!("{kind}="), kind.meaning()));
     some(kinds.chain(all), typed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(hosts: &[String], typed: &str) -> Vec<String> {
+        let values = hosts_that_begin(hosts.iter().map(String::as_str), typed);
+        let values = values
+            .iter()
+            .map(|value| value.get_value().to_string_lossy().into_owned());
+        values.collect()
+    }
+
+    #[test]
+    fn of_too_many_hosts_the_ways_to_go_on_are_shown() {
+        let hosts: Vec<String> = (1..=10_000).map(|number| format!("host{number:05}")).collect();
+        assert_eq!(shown(&hosts, "ho"), ["host0", "host1"]);
+        let next: Vec<String> = (0..10).map(|digit| format!("host0{digit}")).collect();
+        assert_eq!(shown(&hosts, "host0"), next);
+        assert_eq!(shown(&hosts, "host1"), ["host10000"]);
+        assert_eq!(shown(&hosts, "host0123").len(), 10);
+        let mut hosts = hosts;
+        hosts.push("host".to_owned());
+        assert_eq!(shown(&hosts, "h"), ["host", "host0", "host1"]);
+    }
 }

@@ -142,7 +142,9 @@ fn hosts(group: &Group) -> String {
 fn story(group: &Group) -> String {
     // The reason has it.
     let rest = group.story.strip_prefix(&group.status);
-    let rest = rest.map_or(&*group.story, |rest| rest.trim_start_matches([':', ' ']));
+    let rest = rest.map_or(&*group.story, |rest| {
+        rest.strip_prefix(':').unwrap_or(rest).trim_start()
+    });
     shortened(&harmless::line(rest), STORY)
 }
 

@@ -298,7 +298,7 @@ impl Screen<'_> {
         let story = group
             .story
             .strip_prefix(&group.status)
-            .map(|rest| rest.trim_start_matches([':', ';', ' ']));
+            .map(|rest| rest.strip_prefix([':', ';']).unwrap_or(rest).trim_start());
         let story = story.unwrap_or(&group.story);
         for (index, line) in story.lines().take(most).enumerate() {
             let example = match group.hosts.first() {

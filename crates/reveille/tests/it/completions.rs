@@ -132,7 +132,12 @@ fn completions_run_nothing_and_are_silent_about_mistakes() {
 fn a_shell_gets_at_most_200_values() {
     let reveille = Reveille::new();
     reveille.file("hosts.ini", "web[00001:10000]\n");
-    assert_eq!(values(&reveille, "reveille exec -i hosts.ini -l web").len(), 200);
+    let of = |line: &str| values(&reveille, line);
+    // More than 200: how the names go on.
+    assert_eq!(of("reveille exec -i hosts.ini -l web"), ["web0", "web1"]);
+    assert_eq!(of("reveille exec -i hosts.ini -l web0").len(), 10);
+    assert_eq!(of("reveille exec -i hosts.ini -l web00").len(), 10);
+    assert_eq!(of("reveille exec -i hosts.ini -l web001").len(), 100);
     assert_eq!(
         values(&reveille, "reveille exec -i hosts.ini -l web0999").len(),
         10

@@ -949,6 +949,7 @@ fn empty_variables_choose_no_hosts_and_set_nothing() {
     for (name, code, said) in [
         ("REVEILLE_BECOME", 0, "2 succeeded"),
         ("REVEILLE_CONCURRENCY", 0, "2 succeeded"),
+        ("REVEILLE_STATE_DIR", 0, "2 succeeded"),
         // All hosts instead of none would be the worst reading of `-l "$TARGET"`.
         ("REVEILLE_LIMIT", 2, "the pattern is empty"),
     ] {
@@ -1015,4 +1016,20 @@ fn environments_and_directories_that_are_no_text() {
     let mut command = reveille.command(&["run", &job, "-w", "a,", "--transport", "local"]);
     let ended = Ended::of(&command.env("ODD", odd).output().unwrap()).expect(2);
     assert!(ended.stderr.contains("ODD"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_end_shows_what_a_host_said_as_it_is() {
+    let reveille = Reveille::new();
+    let words = [
+        "exec",
+        "-w",
+        "a",
+        "--transport",
+        "local",
+        "--",
+        "echo ::a >&2; exit 3",
+    ];
+    let ended = reveille.run(&words).expect(3);
+    assert!(ended.stderr.contains("\n  ::a\n"), "{}", ended.stderr);
 }

@@ -314,3 +314,51 @@ fn faketime() -> String {
         .unwrap();
     String::from_utf8(shown.stdout).unwrap().trim().to_owned()
 }
+
+/// Starts `reveille exec` on this machine, with a command that reports its start and waits for the file `go`, by a
+/// shell that runs `before` first.
+fn waiting(reveille: &Reveille, before: &str) -> Child {
+    let plain = reveille.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("{before}exec \"$0\" \"$@\"")])
+        .arg(binary())
+        .args(["exec", "-w", "a", "--transport", "local", "--"])
+        .arg("touch began; until [ -e go ]; do sleep 0.05; done")
+        .current_dir(reveille.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.spawn().unwrap()
+}
+
+/// `nohup` ignores hang-ups for the programs that it starts.
+#[test]
+fn a_hangup_that_was_ignored_stays_ignored() {
+    let reveille = Reveille::new();
+    let mut controller = waiting(&reveille, "trap '' HUP; ");
+    wait_for(&reveille.path().join("began"), &mut controller);
+    let pid = controller.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-HUP", &pid]).status();
+    assert!(sent.unwrap().success());
+    reveille.file("go", "");
+    Ended::of(&controller.wait_with_output().unwrap()).expect(0);
+}
+
+/// Exit status 2 would claim that nothing was dispatched.
+#[test]
+fn a_ledger_that_is_lost_during_a_run_is_an_internal_error() {
+    let reveille = Reveille::new();
+    let mut controller = waiting(&reveille, "");
+    wait_for(&reveille.path().join("began"), &mut controller);
+    let state = reveille.state();
+    fs::rename(state.join("ledger.db"), state.join("gone")).unwrap();
+    reveille.file("go", "");
+    Ended::of(&controller.wait_with_output().unwrap()).expect(1);
+}

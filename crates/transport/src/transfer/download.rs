@@ -93,11 +93,15 @@ pub async fn download(
     file.seek(io::SeekFrom::Start(from * BLOCK))
         .await
         .map_err(named)?;
-    if streams {
-        receive_all(&mut channel, &mut file, limit, path).await?;
+    let received = if streams {
+        receive_all(&mut channel, &mut file, limit, path).await
     } else {
-        receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
-    }
+        receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await
+    };
+    received.map_err(|error| match error {
+        TransferError::Local(error) => named(error).into(),
+        other => other,
+    })?;
     session.meanwhile(file.sync_all()).await.map_err(named)?;
     let (from, to) = (partial.clone(), target.to_owned());
     let mode = offer.mode;

@@ -71,12 +71,15 @@ impl Top {
     /// The title of the block, with the state of the run.
     fn title(&self, view: &RunView, now_ms: u64, size: Size, clock: &Clock) -> Line {
         let width = size.columns.saturating_sub(1).max(20);
-        let mut line = title(view, now_ms, size.columns.max(WIDE), width, clock);
         let state = match self.state {
             (RunState::Closed, _) => "closed",
             (RunState::Open, true) => "open",
             _ => "interrupted",
         };
+        let room = width.saturating_sub(state.len() + 2);
+        let wide = title(view, now_ms, size.columns.max(WIDE), room, clock);
+        let mut line = Line::new().with(state, Role::Plain).with("  ", Role::Plain);
+        line.0.extend(wide.0);
         if size.columns < WIDE {
             let mut right = Line::new().with(format!("{}  ", elapsed_of(view, now_ms)), Role::Faint);
             right.push(format!("{:>2} %", crate::block::percent(view)), Role::Plain);
