@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter as _};
-use reveille_account::{Class, RunId, RunState, Status};
+use reveille_account::{Class, HostName, RunId, RunState, Status};
 use reveille_drill::FaultKind;
 use reveille_fleet::RunRecipe;
 use reveille_job::Job;
@@ -173,7 +173,7 @@ fn runs_and_hosts(line: &Line, typed: &str) -> Vec<CompletionCandidate> {
     let run = named_run(&ledger, named.first());
     let hosts = run.and_then(|run| ledger.hosts_that_begin(run, typed, MAX_HOSTS).ok());
     let hosts = hosts.unwrap_or_default();
-    let mut values = hosts_that_begin(hosts.iter().map(|host| host.as_str()), typed);
+    let mut values = hosts_that_begin(hosts.iter().map(HostName::as_str), typed);
     if named.is_empty() {
         values.truncate(MAX_VALUES - RUNS_AFTER_HOSTS);
         values.extend(runs(line, typed, |_| true).into_iter().take(RUNS_AFTER_HOSTS));
@@ -248,7 +248,7 @@ fn names(line: &Line, typed: &str, names: Names) -> Vec<CompletionCandidate> {
             found = some(groups, name);
         }
         let hosts = inventory.hosts().take(MAX_HOSTS);
-        found.extend(hosts_that_begin(hosts.map(|host| host.as_str()), name));
+        found.extend(hosts_that_begin(hosts.map(HostName::as_str), name));
         if names == Names::Pattern && (name.is_empty() || found.is_empty()) && "@last:".starts_with(name) {
             found.truncate(MAX_VALUES - 1);
             found.push(CompletionCandidate::new("@last:").help(Some("hosts of the last run".into())));
