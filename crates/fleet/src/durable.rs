@@ -130,7 +130,7 @@ pub(crate) async fn durable(
                 }
                 due = Watched::due(due) => match due {
                     Due::Look => {
-                        looking = Some(Box::pin(watched.look(&output.last_line())));
+                        looking = Some(Box::pin(watched.look(output.last_line())));
                         continue;
                     }
                     Due::Hard(_) if killing.is_some() => {

@@ -12,6 +12,7 @@ use reveille_transport::{Become, ExecError};
 use tokio::time::sleep;
 
 use crate::Failure;
+use crate::output::LastLine;
 use crate::way::Way;
 
 /// The result of a check.
@@ -35,7 +36,7 @@ impl Way<'_> {
         key: &Key,
         mut before: Option<Counters>,
         glance: Duration,
-        said: &str,
+        said: &LastLine,
     ) -> Result<Seen, Failure> {
         loop {
             let alive = match self.glance(escalate, key).await {
@@ -51,7 +52,7 @@ impl Way<'_> {
                 }
                 Err(error) => return Ok(Seen::plain(Evidence::None, &format!("no answer ({error})"))),
             };
-            if before.is_none() && alive.lock.is_none() && !asks(&alive, said) {
+            if before.is_none() && alive.lock.is_none() && !alive.asks {
                 before = Some(alive.counters);
                 sleep(glance).await;
                 continue;
@@ -119,12 +120,6 @@ impl Way<'_> {
     }
 }
 
-/// Whether work waits for input: a process reads from a terminal, or it is another user's, which can't be seen, and the
-/// last line is that of a question.
-fn asks(alive: &Alive, said: &str) -> bool {
-    alive.asks || alive.may_ask && said.trim_end().ends_with([':', '?'])
-}
-
 // === impl Seen ===
 
 impl Seen {
@@ -148,7 +143,7 @@ impl Seen {
         }
     }
 
-    fn of(alive: &Alive, before: Option<Counters>, said: &str) -> Self {
+    fn of(alive: &Alive, before: Option<Counters>, said: &LastLine) -> Self {
         let counters = alive.counters;
         let moves = before.is_some_and(|before| before != counters);
         let mut words = match counters.processes {
@@ -163,9 +158,12 @@ impl Seen {
         if alive.load != "-" {
             let _ = write!(words, ", load {}", alive.load);
         }
-        let evidence = if asks(alive, said) {
+        // What another user's process waits for can't be seen. A question that nothing follows tells it.
+        let seems_to_ask =
+            alive.may_ask && before.is_some() && !moves && said.is_open && said.text.ends_with([':', '?']);
+        let evidence = if alive.asks || seems_to_ask {
             Evidence::WaitsForInput {
-                prompt: said.to_owned(),
+                prompt: said.text.clone(),
             }
         } else if let Some((pid, name)) = &alive.lock {
             let _ = write!(words, ", a package lock is held by {name} (pid {pid})");
@@ -184,5 +182,50 @@ impl Seen {
             words,
             deaf: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_process_asks_only_if_a_question_is_open_and_nothing_moves() {
+        let counters = |cpu| Counters {
+            processes: 2,
+            cpu,
+            bytes: 9,
+            last_pid: 7,
+        };
+        let asks = |may_ask, before, text: &str, is_open| {
+            let alive = Alive {
+                counters: counters(5),
+                load: "-".to_owned(),
+                asks: false,
+                may_ask,
+                lock: None,
+            };
+            let said = LastLine {
+                text: text.to_owned(),
+                is_open,
+            };
+            matches!(
+                Seen::of(&alive, before, &said).evidence,
+                Evidence::WaitsForInput { .. }
+            )
+        };
+        let still = Some(counters(5));
+        assert!(asks(true, still, "[sudo] password for alice:", true));
+        assert!(
+            !asks(false, still, "Password:", true),
+            "every process can be seen"
+        );
+        assert!(!asks(true, still, "Unpacking:", false), "the line has ended");
+        assert!(!asks(true, still, "Unpacking", true), "it is no question");
+        assert!(!asks(true, Some(counters(4)), "Password:", true), "it moves");
+        assert!(
+            !asks(true, None, "Password:", true),
+            "nothing is known of its progress"
+        );
     }
 }

@@ -42,6 +42,14 @@ pub(crate) struct Tail {
     cut: bool,
 }
 
+/// The last line of an attempt's output so far.
+#[derive(Debug, Clone)]
+pub(crate) struct LastLine {
+    pub(crate) text: String,
+    /// It has not ended, as after a question.
+    pub(crate) is_open: bool,
+}
+
 /// An attempt's output after its end.
 pub(crate) struct Said {
     pub(crate) stdout: Tail,
@@ -115,14 +123,17 @@ impl<'a> Output<'a> {
     }
 
     /// The last line of output on either stream.
-    pub(crate) fn last_line(&self) -> String {
+    pub(crate) fn last_line(&self) -> LastLine {
         let [stdout, stderr] = &self.tails;
         let last = |tail: &Tail| {
             let (text, _) = tail.text(LINE_LIMIT);
-            text.trim_end().lines().next_back().unwrap_or_default().to_owned()
+            LastLine {
+                is_open: !text.ends_with('\n'),
+                text: text.trim_end().lines().next_back().unwrap_or_default().to_owned(),
+            }
         };
         let line = last(stderr);
-        if line.is_empty() { last(stdout) } else { line }
+        if line.text.is_empty() { last(stdout) } else { line }
     }
 
     /// The bytes of stdout and stderr judged so far; the next ones must follow them.

@@ -184,7 +184,7 @@ pub(crate) async fn plain(
                 () = passed(gives_up), if killing.is_none() => Verdict::Kill(watched.gave_up()),
                 due = Watched::due(due) => match due {
                     Due::Look => {
-                        looking = Some(Box::pin(watched.look(&output.last_line())));
+                        looking = Some(Box::pin(watched.look(output.last_line())));
                         continue;
                     }
                     Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
@@ -222,8 +222,8 @@ pub(crate) async fn plain(
 /// What the operator is told about an ended command whose output is still open.
 fn still_open(status: i32) -> String {
     format!(
-        "the command ended with {status}, but a process that it started keeps its output open; to let go of it, redirect \
-         the output: `nohup … >/dev/null 2>&1 &`"
+        "the command ended with {status}, but a process that it started keeps its output open; redirect the output of \
+         such processes: `nohup … >/dev/null 2>&1 &`"
     )
 }
 

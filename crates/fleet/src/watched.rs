@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::Failure;
 use crate::ended::Kill;
 use crate::look::Seen;
+use crate::output::LastLine;
 use crate::watchdog::{Due, Limits, Overseen};
 use crate::way::Way;
 
@@ -102,11 +103,10 @@ impl<'a> Watched<'a> {
     }
 
     /// Checks the attempt within the time that its deadline leaves. The caller keeps reading output meanwhile.
-    pub(crate) fn look(&self, said: &str) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
+    pub(crate) fn look(&self, said: LastLine) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
         let (way, escalate, key) = (self.way, self.escalate, self.key);
         let (before, glance) = (self.overseen.counters, self.overseen.glance());
         let (_, _, time) = self.overseen.looked_for();
-        let said = said.to_owned();
         async move {
             let looking = Box::pin(way.look(escalate, key, before, glance, &said));
             timeout(time, looking)
