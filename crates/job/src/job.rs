@@ -205,26 +205,33 @@ impl Job {
     }
 
     /// The files of `script` and `upload` steps that can't be read, and why. Files with templates in their paths are left
-    /// out, and those after a step that may make them: a download, or one that runs on another host. Files of steps that
-    /// may be skipped are only looked for if `all` are wanted.
-    pub fn missing_files(&self, all: bool) -> Vec<String> {
+    /// out, and those after a step that may make them: a download, or one with `run_on`.
+    pub fn missing_files(&self) -> Vec<String> {
+        self.missing(|_| true)
+    }
+
+    /// Those of the missing files that some host surely needs: files of steps that are not skipped.
+    pub fn needed_files_missing(&self) -> Vec<String> {
+        self.missing(|step| {
+            step.left_out.is_none()
+                && step.when.is_none()
+                && step.skip_if.is_none()
+                && step.role == Role::Main
+        })
+    }
+
+    fn missing(&self, wanted: impl Fn(&Step) -> bool) -> Vec<String> {
         let mut missing = Vec::new();
         for step in &self.steps {
             if step.runs_elsewhere() || matches!(step.action, Action::Download { .. }) {
                 break;
             }
-            let may_be_skipped = step.left_out.is_some()
-                || step.when.is_some()
-                || step.skip_if.is_some()
-                || step.role != Role::Main;
-            if may_be_skipped && !all {
-                continue;
-            }
             let (Action::Script { src, .. } | Action::Upload { src, .. }) = &step.action else {
                 continue;
             };
             let path = self.resolve(src.source());
-            if src.expressions().next().is_none()
+            if wanted(step)
+                && src.expressions().next().is_none()
                 && let Err(error) = std::fs::metadata(&path)
             {
                 missing.push(format!("`{}`: can't read {}: {error}", step.name, path.display()));

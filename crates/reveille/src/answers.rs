@@ -8,7 +8,11 @@ use crate::cli::Cli;
 /// Options that other tools have, and what to write instead.
 const ANSWERS: &[(&[&str], &str)] = &[
     (
-        &["-f", "--forks", "--fanout", "-p", "--par"],
+        &["-f", "--forks", "--fanout", "--par"],
+        "the number of hosts at once is -c N",
+    ),
+    (
+        &["-p"],
         "the number of hosts at once is -c N; the port is --port N",
     ),
     (&["-g", "--group"], "choose groups by -l GROUP, with -i INVENTORY"),

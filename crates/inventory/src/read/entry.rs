@@ -21,10 +21,12 @@ pub(crate) struct Entry<'a> {
 pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
     let (user, rest) = match text.rsplit_once('@') {
         Some(("", group)) => {
-            return Err(Fault::new(
-                0,
-                format!("no user before `@`; choose a group of an inventory by `-l {group}`"),
-            ));
+            let fault = Fault::new(0, "no user before `@`");
+            return Err(if group.is_empty() {
+                fault
+            } else {
+                fault.hint(format!("choose a group of an inventory by `-l {group}`"))
+            });
         }
         Some((user, rest)) => (Some(user), rest),
         None => (None, text),

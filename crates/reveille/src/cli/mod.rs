@@ -254,7 +254,7 @@ pub(crate) struct RunArgs {
     /// Ask the hosts what the job would change; change nothing
     #[arg(long, help_heading = "Job", conflicts_with = "plan")]
     pub(crate) check: bool,
-    /// Record how the text files that the job sends differ from those on the hosts
+    /// Show and record how the text files that the job sends differ from those on the hosts
     #[arg(long, help_heading = "Job", conflicts_with = "plan")]
     pub(crate) diff: bool,
     /// Run only steps with one of these tags, and those tagged `always`
@@ -299,7 +299,7 @@ pub(crate) struct CopyArgs {
     /// Ask the hosts what would change; change nothing
     #[arg(long, help_heading = "Files")]
     pub(crate) check: bool,
-    /// Record how text files differ from those on the hosts
+    /// Show and record how text files differ from those on the hosts
     #[arg(long, help_heading = "Files")]
     pub(crate) diff: bool,
     #[command(flatten)]

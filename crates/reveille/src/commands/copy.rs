@@ -33,7 +33,9 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
         )));
     }
     if reads_like_template(&destination) {
-        printer.warning("`{{ … }}` is a part of the name as it is; an `upload` step of a job fills in the values of each host");
+        printer.warning(
+            "`{{ … }}` is a part of the name as it is; an `upload` step of a job fills in the values of each host",
+        );
     }
     let mut steps = Vec::new();
     for source in sources {

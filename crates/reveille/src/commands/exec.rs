@@ -17,8 +17,8 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
     let is_marked = std::env::args_os().any(|word| word == "--");
     if let Some(word) = misplaced(&args.command).filter(|_| !is_marked) {
         return Err(Failure::usage(format!(
-            "`{word}` stands behind the command and would be a part of it; put options before the command, or write -- \
-             before the command if it is meant so"
+            "`{word}` follows the command and would be a part of it; put options before the command, or write -- before \
+             the command to send all of it to the hosts"
         )));
     }
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
@@ -90,8 +90,9 @@ fn of_template(
     })
 }
 
-/// An option of ours among the words of a command, where it would choose no hosts and check nothing: one of the long
-/// ones about that, or any behind a command that is quoted as a whole.
+/// Finds an option of `exec` that was typed after the command. As a part of the command it has no effect: the command
+/// would run on all hosts, or without a check. Found are long options about hosts and checks, and any option after a
+/// command that is quoted as a whole; `ls -l` is a command.
 fn misplaced(command: &[String]) -> Option<&String> {
     const LONG: &[&str] = &[
         "become",

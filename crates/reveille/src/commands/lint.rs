@@ -30,7 +30,7 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     if is_job && !is_inventory(&args.file) {
         let job = read_job(&args.file, BTreeMap::new())?;
         check_hosts(&job, args)?;
-        let missing = job.missing_files(true);
+        let missing = job.missing_files();
         if !missing.is_empty() {
             return Err(Failure::usage(format!(
                 "{shown}: {}",

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
-    let missing = job.missing_files(false);
+    let missing = job.needed_files_missing();
     if !missing.is_empty() {
         return Err(Failure::usage(missing.join("\n       ")));
     }
@@ -127,8 +127,10 @@ fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure
 
 /// The command line of this process, without `--notify`, whose command may contain a token.
 fn typed() -> Result<Option<Typed>, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::usage(format!("can't tell the working directory: {error}")))?;
+    // A directory that is gone can't be suggested either.
+    let Ok(directory) = std::env::current_dir() else {
+        return Ok(None);
+    };
     if directory.to_str().is_none() {
         return Err(Failure::usage(format!(
             "the name of the working directory, {}, is not UTF-8, so that the run can't be recorded; change to another one",

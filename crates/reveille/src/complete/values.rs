@@ -18,7 +18,7 @@ use super::pattern::{Names, last_name};
 /// Values of one word that a shell is given.
 const MAX_VALUES: usize = 200;
 /// The help of a value that is the beginning of names.
-pub(super) const GOES_ON: &str = "more names begin so";
+pub(super) const GOES_ON: &str = "more names begin with this";
 /// Hosts that completions look through.
 const MAX_HOSTS: usize = 100_000;
 /// The newest runs that completions look through.

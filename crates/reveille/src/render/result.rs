@@ -360,11 +360,12 @@ impl Screen<'_> {
         let width = self.width().min(WIDEST);
         let is_check = self.is_check();
         let mut columns = if is_check {
-            vec![("ran", 6), ("changes", 9), ("would run", 11), ("unknown", 9)]
+            vec![("ran", 6), ("changes", 8), ("would run", 10), ("unknown", 8)]
         } else {
-            vec![("ran", 6), ("changed", 9)]
+            vec![("ran", 6), ("changed", 8)]
         };
-        columns.extend([("skipped", 9), ("failed", 8)]);
+        // With names of 8 characters, all fit into 60 columns.
+        columns.extend([("skipped", 8), ("failed", 7)]);
         if !is_check {
             columns.extend([("p50", 10), ("p95", 10)]);
             if width >= 110 {

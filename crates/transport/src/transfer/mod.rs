@@ -44,7 +44,8 @@ pub use upload::{Sent, upload};
 /// The destination of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// The remote path; `~` and `~USER` at its beginning are home directories. If it is an existing directory, a file goes into it under `name`.
+    /// The remote path; `~` and `~USER` at its beginning are home directories. If it is an existing directory, a file goes
+    /// into it under `name`.
     pub path: String,
     /// The name of the copy. A directory goes to `path/name`, or, if `name` is empty, its contents go to `path`.
     pub name: String,

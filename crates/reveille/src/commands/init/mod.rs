@@ -83,7 +83,10 @@ pub(crate) fn run(directory: &Path, printer: &Printer) -> Result<Exit, Failure> 
     }
     let mut next: Vec<String> = Vec::new();
     if !is_here(directory) {
-        next.push(format!("cd {}", sh_quote(&directory.display().to_string())));
+        // `cd` would read a name such as `-x` as an option.
+        let name = directory.display().to_string();
+        let prefix = if name.starts_with('-') { "./" } else { "" };
+        next.push(format!("cd {}", sh_quote(&format!("{prefix}{name}"))));
     }
     next.extend(NEXT.map(str::to_owned));
     printer.say("next:");
