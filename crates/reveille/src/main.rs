@@ -37,6 +37,7 @@ mod prompt;
 mod recent;
 mod render;
 mod runtime;
+mod signals;
 mod state;
 mod usage;
 

@@ -202,15 +202,9 @@ fn passwords_are_asked_for_and_not_shown() {
         "{} exec -i {inventory} --ask-pass --ask-become-pass -- true",
         crate::support::binary().display()
     );
-    let plain = reveille.command(&[]);
-    let mut script = std::process::Command::new("script")
+    let mut script = reveille
+        .through("script")
         .args(["-qec", &command, "/dev/null"])
-        .current_dir(reveille.path())
-        .envs(
-            plain
-                .get_envs()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))),
-        )
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()

@@ -1,5 +1,6 @@
 //! Runs the real binary.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -34,9 +35,15 @@ impl Reveille {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.through(binary());
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Another program, in the same surroundings, which may start Reveille.
+    pub(crate) fn through(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .env("REVEILLE_STATE_DIR", self.state())
@@ -54,7 +61,7 @@ impl Reveille {
 }
 
 /// The variables that the program reads and that differ from one machine to the next.
-pub(crate) const SURROUNDINGS: [&str; 14] = [
+pub(crate) const SURROUNDINGS: &[&str] = &[
     "ACCESSIBLE",
     "ANSIBLE_INVENTORY",
     "ANSIBLE_VAULT_PASSWORD_FILE",
@@ -63,6 +70,7 @@ pub(crate) const SURROUNDINGS: [&str; 14] = [
     "GITHUB_ACTIONS",
     "GITHUB_STEP_SUMMARY",
     "NO_COLOR",
+    "REVEILLE_COMPLETE",
     "REVEILLE_LOG",
     "SSH_AUTH_SOCK",
     "TERM_PROGRAM",

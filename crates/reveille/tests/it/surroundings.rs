@@ -200,24 +200,15 @@ fn a_name_server_that_stops_answering_fails_hosts_that_need_it() {
          /etc/nsswitch.conf; }} && exec \"$0\" \"$@\""
     );
     let start = |arguments: &[&str]| {
-        // The same environment as for other tests, in a mount namespace.
-        let plain = reveille.command(&[]);
-        let mut command = std::process::Command::new("unshare");
-        command
+        reveille
+            .through("unshare")
             .args(["--mount", "--", "sh", "-c", &mounted])
             .arg(binary())
             .args(arguments)
-            .current_dir(reveille.path())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.spawn().unwrap()
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let width = HOSTS.to_string();
     let options = ["--connect-timeout", "1s", "--format", "json", "-c", &width];
@@ -318,24 +309,16 @@ fn faketime() -> String {
 /// Starts `reveille exec` on this machine, with a command that reports its start and waits for the file `go`, by a
 /// shell that runs `before` first.
 fn waiting(reveille: &Reveille, before: &str) -> Child {
-    let plain = reveille.command(&[]);
-    let mut shell = std::process::Command::new("sh");
-    shell
+    reveille
+        .through("sh")
         .args(["-c", &format!("{before}exec \"$0\" \"$@\"")])
         .arg(binary())
         .args(["exec", "-w", "a", "--transport", "local", "--"])
         .arg("touch began; until [ -e go ]; do sleep 0.05; done")
-        .current_dir(reveille.path())
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell.spawn().unwrap()
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// `nohup` ignores hang-ups for the programs that it starts.

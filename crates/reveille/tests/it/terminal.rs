@@ -37,17 +37,9 @@ impl Terminal {
         locale: &str,
     ) -> Self {
         let line = format!("stty cols {columns} rows {rows}; export LC_ALL={locale}; {program}");
-        let plain = reveille.command(&[]);
-        let mut command = std::process::Command::new("script");
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let mut child = command
+        let mut child = reveille
+            .through("script")
             .args(["-q", "-f", "-e", "-c", &line, "/dev/null"])
-            .current_dir(reveille.path())
             .env("TERM", "xterm-256color")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
