@@ -29,6 +29,7 @@ mod pages;
 mod passwords;
 mod proxy;
 mod readers;
+mod real_shell;
 mod reboot;
 mod records;
 mod screens;

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::listed::mode;
 use super::original::{Content, Kind, Whole};
 use super::script::Verb;
 use super::{Comparison, Destination, Original, TransferError, home, is_hash, push};
@@ -159,46 +160,5 @@ impl Found {
             hash: hash.to_owned(),
             content: None,
         })
-    }
-}
-
-/// The mode that `ls` shows.
-pub(super) fn mode(shown: &str) -> Option<u32> {
-    let letters: Vec<char> = shown.chars().skip(1).take(9).collect();
-    if letters.len() < 9 {
-        return None;
-    }
-    let mut mode = 0;
-    for (at, letter) in letters.into_iter().enumerate() {
-        let bit = 1 << (8 - at);
-        let special = 0o4000 >> (at / 3);
-        mode |= match letter {
-            '-' => 0,
-            'r' | 'w' | 'x' => bit,
-            's' | 't' => bit | special,
-            'S' | 'T' => special,
-            _ => return None,
-        };
-    }
-    Some(mode)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mode;
-
-    #[test]
-    fn modes_are_read_as_ls_shows_them() {
-        for (shown, wanted) in [
-            ("-rw-r-----", 0o640),
-            ("-rwxr-xr-x.", 0o755),
-            ("-rwsr-Sr-t", 0o7745),
-            ("-rwxr-xr-T+", 0o1754),
-            ("----------", 0),
-        ] {
-            assert_eq!(mode(shown), Some(wanted), "{shown}");
-        }
-        assert_eq!(mode("-rw?r--r--"), None);
-        assert_eq!(mode("-rw"), None);
     }
 }

@@ -202,7 +202,7 @@ impl Offer {
             size,
             whole,
             beginning,
-            mode: super::compare::mode(words.next()?)? & 0o777,
+            mode: super::listed::mode(words.next()?)? & 0o777,
         })
     }
 

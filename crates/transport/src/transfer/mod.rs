@@ -16,6 +16,7 @@ mod compare;
 mod digest;
 mod download;
 mod home;
+mod listed;
 mod original;
 mod place;
 mod pull;

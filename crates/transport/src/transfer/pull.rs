@@ -14,8 +14,8 @@ use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
+use super::listed::parse_hashes;
 use super::place::{narrow, place};
-use super::push::parse_hashes;
 use super::script::Verb;
 use super::tree::ENTRIES_LIMIT;
 use super::{TransferError, list, read_all, send_all, stream};
