@@ -366,6 +366,9 @@ impl Screen<'_> {
         };
         // With names of 8 characters, all fit into 60 columns.
         columns.extend([("skipped", 8), ("failed", 7)]);
+        if width >= 80 {
+            columns.iter_mut().skip(1).for_each(|(_, width)| *width += 1);
+        }
         if !is_check {
             columns.extend([("p50", 10), ("p95", 10)]);
             if width >= 110 {

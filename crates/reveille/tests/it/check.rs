@@ -172,11 +172,11 @@ fn a_check_says_what_a_run_would_do_on_how_many_hosts() {
     );
     let table = [
         "check       files would change on 1 host; other steps would run on 1 host; some can't be checked on 1 host; nothing was changed",
-        "steps                 ran changes would run unknown skipped failed",
-        "            file        1       1         0       0       2      0",
-        "            same        3       0         0       0       0      0",
-        "            restart     0       0         1       0       2      0",
-        "            after       0       0         0       1       2      0",
+        "steps                 ran  changes  would run  unknown  skipped  failed",
+        "            file        1        1          0        0        2       0",
+        "            same        3        0          0        0        0       0",
+        "            restart     0        0          1        0        2       0",
+        "            after       0        0          0        1        2       0",
     ];
     let shown: Vec<&str> = ended.stderr.lines().collect();
     let begin = shown.iter().position(|line| *line == table[0]);
